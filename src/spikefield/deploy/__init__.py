@@ -1,0 +1,1 @@
+"""At the rig: decode a live stream with a model folder."""

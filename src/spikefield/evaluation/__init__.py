@@ -1,0 +1,1 @@
+"""How well behaviour can be read: linear readout, classical baselines, nulls, statistics."""

@@ -1,0 +1,1 @@
+"""Whole experiments: every stage in order, kept and reused."""

@@ -1,0 +1,98 @@
+"""Files appear whole or not at all: write beside the target, then rename; hashes tell whether a file changed."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spikefield.errors import InputError
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that becomes `path` on success and vanishes on failure.
+
+    Works for a file or a folder. An existing file is replaced in one step; a folder is moved aside first.
+
+    Raises:
+        InputError: the disk is full, read-only or not writable.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _replace(temporary, path)
+    except OSError as error:
+        _remove(temporary)
+        if error.errno is None or error.filename is None and error.errno not in _DISK_ERRORS:
+            raise
+        raise InputError(
+            f"cannot write {path}: {error.strerror}. Free or choose another folder and run again."
+        ) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+_DISK_ERRORS = {28, 30, 13, 122, 5}  # ENOSPC, EROFS, EACCES, EDQUOT, EIO
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    if temporary.is_dir() and path.exists():
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+        path.replace(aside)
+        temporary.replace(path)
+        _remove(aside)
+        return
+    if temporary.is_file():
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist. Give the path of an existing file.") from error
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is not readable JSON ({error}). Restore it from its source.") from error
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

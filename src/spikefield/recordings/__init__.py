@@ -1,0 +1,1 @@
+"""What was measured: readers, the simulator, and the one layout of a prepared session."""

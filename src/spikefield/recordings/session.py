@@ -1,0 +1,121 @@
+"""The one layout of a prepared session: a torch_brain `Data` in one HDF5 file, whatever lab it came from.
+
+    session.id, subject.id          text
+    spikes | spike_counts           spike times (s) with `unit_index`, or counts on a regular grid
+    units.id                        one name a unit
+    lfp.signal                      (samples, channels) float32, regular; NaN outside the domain only
+    channels.id [, x_um, y_um]      one name (and place) a channel
+    behavior.values                 (samples, dims), regular or with timestamps; NaN = not measured
+    behavior_dims.name, .period     one name a dim; period of a circular dim in its units, NaN if linear
+    domain                          the intervals of valid time; whatever lies between them is a gap
+    trials                          intervals, where the task has them
+    provenance                      JSON text: source files with hashes, reader, what was dropped
+
+Spikes, LFP and behaviour may each be absent.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from torch_brain.data import Data, IrregularTimeSeries, RegularTimeSeries
+
+import spikefield.files as files
+from spikefield.errors import InputError
+
+LAYOUT_VERSION = 1
+
+
+def save(session: Data, path: str | Path) -> Path:
+    """Write a prepared session to `path` (`.h5`), whole or not at all, and return the path.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    path = Path(path)
+    with files.whole(path) as temporary, h5py.File(temporary, "w") as file:
+        session.to_hdf5(file)
+    return path
+
+
+def load(path: str | Path) -> Data:
+    """Open a prepared session; arrays are read when they are first used.
+
+    Raises:
+        InputError: no such file, not a prepared session, or written by a newer spikefield.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Write prepared sessions with `spikefield prepare SOURCE --out DIR`.")
+    try:
+        session = Data.load(path)
+    except Exception as error:
+        raise InputError(
+            f"{path}: not a readable prepared session ({_one_line(error)}). Prepare its source again."
+        ) from error
+    version = getattr(session, "layout_version", None)
+    if version is None:
+        raise InputError(
+            f"{path}: has no `layout_version`, so it is not a prepared session. Run `spikefield prepare` on it first."
+        )
+    if int(version) > LAYOUT_VERSION:
+        raise InputError(
+            f"{path}: layout_version {version} is newer than this spikefield reads ({LAYOUT_VERSION}). Update spikefield."
+        )
+    return session
+
+
+def session_paths(folder: str | Path) -> list[Path]:
+    """Return the prepared sessions of a folder, by name.
+
+    Raises:
+        InputError: the folder is missing or holds no `.h5` file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder. Write prepared sessions with `spikefield prepare SOURCE --out DIR`."
+        )
+    paths = sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
+    if not paths:
+        raise InputError(f"{folder}: holds no prepared session (*.h5). Run `spikefield prepare SOURCE --out {folder}`.")
+    return paths
+
+
+def has_spikes(session: Data) -> bool:
+    """Tell whether the session holds spikes, as times or as counts."""
+    return "spikes" in session.keys() or "spike_counts" in session.keys()
+
+
+def has_lfp(session: Data) -> bool:
+    """Tell whether the session holds a field potential."""
+    return "lfp" in session.keys()
+
+
+def has_behavior(session: Data) -> bool:
+    """Tell whether the session holds behaviour."""
+    return "behavior" in session.keys()
+
+
+def duration_s(session: Data) -> float:
+    """Return the valid time of a session in seconds, gaps left out."""
+    return float(np.sum(np.asarray(session.domain.end) - np.asarray(session.domain.start)))
+
+
+def timestamps_s(series: RegularTimeSeries | IrregularTimeSeries) -> np.ndarray:
+    """Return the time of every sample of a series in seconds, (samples,)."""
+    if isinstance(series, RegularTimeSeries):
+        start = float(np.asarray(series.domain.start)[0])
+        return start + np.arange(len(series)) / float(series.sampling_rate)
+    return np.asarray(series.timestamps)
+
+
+def provenance(session: Data) -> dict[str, Any]:
+    """Return where a session came from: source, reader, hashes, dropped units and channels."""
+    return json.loads(session.provenance)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

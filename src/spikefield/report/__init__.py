@@ -1,0 +1,1 @@
+"""Result tables, figures and the one-file HTML page."""

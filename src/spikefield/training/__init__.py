@@ -1,0 +1,1 @@
+"""The stages: pretrain, fine-tune, distil. The loop is Lightning's."""

@@ -1,0 +1,1 @@
+"""What a network sees: blocked splits, sessions on a grid of bins, windows and batches."""
