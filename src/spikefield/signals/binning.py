@@ -10,7 +10,6 @@ from jaxtyping import Float, Integer, UInt16
 from spikefield.errors import InputError
 
 _CHUNK_SPIKES = 1 << 17
-_MAX_COUNT = np.iinfo(np.uint16).max
 _NEAREST_TICK_S = 1e-9
 
 
@@ -54,12 +53,17 @@ def bin_spikes(
     Raises:
         InputError: a unit index outside 0 to n_units - 1, a time that is not finite, or more than 65535 in one bin.
     """
-    _check_spikes(times_s, unit_index, n_units)
+    _check_unit_index(unit_index, n_units)
     width_s, tolerance_s = _width_s(bin_width_ms), _edge_tolerance_s(times_s, start_s)
-    counts = np.zeros((n_bins, n_units), np.uint16)
+    counts, inside = np.zeros((n_bins, n_units), np.uint16), 0
     for first in range(0, len(times_s), _CHUNK_SPIKES):
         piece = slice(first, first + _CHUNK_SPIKES)
-        _add_counts(counts, _bins(times_s[piece], start_s, width_s, tolerance_s), unit_index[piece])
+        inside += _add_counts(counts, _bins(times_s[piece], start_s, width_s, tolerance_s), unit_index[piece])
+    if (counted := int(counts.sum(dtype=np.int64))) != inside:
+        raise InputError(
+            "`times_s` must have at most 65535 spikes of a unit in a bin, "
+            f"{inside - counted} did not fit. Use narrower bins."
+        )
     return counts
 
 
@@ -107,13 +111,13 @@ def _width_s(bin_width_ms: float) -> float:
 
 
 def _edge_tolerance_s(times_s: np.ndarray, start_s: float) -> float:
-    latest = max(abs(start_s), float(np.max(np.abs(times_s), initial=0.0)))
-    return max(_NEAREST_TICK_S, 4 * float(np.spacing(times_s.dtype.type(latest))))
+    first, last = float(np.min(times_s, initial=start_s)), float(np.max(times_s, initial=start_s))
+    if not (np.isfinite(first) and np.isfinite(last)):
+        raise InputError("`times_s` must be finite seconds, got NaN or infinity. Remove those times.")
+    return max(_NEAREST_TICK_S, 4 * float(np.spacing(times_s.dtype.type(max(abs(first), abs(last))))))
 
 
-def _check_spikes(times_s: np.ndarray, unit_index: np.ndarray, n_units: int) -> None:
-    if not np.isfinite(times_s).all():
-        raise InputError("`times_s` must be finite seconds, got NaN or infinity. Remove those spikes.")
+def _check_unit_index(unit_index: np.ndarray, n_units: int) -> None:
     if len(unit_index) and (unit_index.min() < 0 or unit_index.max() >= n_units):
         raise InputError(
             f"`unit_index` must be from 0 to {n_units - 1}, got {unit_index.min()} to {unit_index.max()}. "
@@ -121,28 +125,16 @@ def _check_spikes(times_s: np.ndarray, unit_index: np.ndarray, n_units: int) -> 
         )
 
 
-def _add_counts(counts: np.ndarray, bins: np.ndarray, units: np.ndarray) -> None:
-    """Add one piece's spikes over the range of bins that it touches: recordings keep spikes in order of time."""
-    total_bins, n_units = counts.shape
-    if not len(bins):
-        return
-    if bins.min() < 0 or bins.max() >= total_bins:
-        inside = (bins >= 0) & (bins < total_bins)
+def _add_counts(counts: np.ndarray, bins: np.ndarray, units: np.ndarray) -> int:
+    """Add one piece of spikes to the counts and return how many lay inside the grid."""
+    n_bins, n_units = counts.shape
+    if len(bins) and (bins.min() < 0 or bins.max() >= n_bins):
+        inside = (bins >= 0) & (bins < n_bins)
         bins, units = bins[inside], units[inside]
-        if not len(bins):
-            return
-    low, high = int(bins.min()), int(bins.max()) + 1
-    cells = (bins - low) * n_units + units
-    if (high - low) * n_units > 32 * len(bins):
-        cells, added = np.unique(cells, return_counts=True)
-    else:
-        added = np.bincount(cells, minlength=(high - low) * n_units)
-        cells = slice(None)
-    range_counts = counts[low:high].reshape(-1)
-    total = range_counts[cells] + added
-    if total.max() > _MAX_COUNT:
-        raise InputError(f"a bin holds {total.max()} spikes of one unit, at most {_MAX_COUNT} fit. Use narrower bins.")
-    range_counts[cells] = total
+    bins *= n_units
+    bins += units.astype(np.int64, copy=False)
+    np.add.at(counts.reshape(-1), bins, np.uint16(1))
+    return len(bins)
 
 
 def _between_neighbours(
