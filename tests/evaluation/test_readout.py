@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sessions import linear_session, session_of, smooth
+from evaluation_sessions import linear_session, session_of, smooth
 
 from spikefield.errors import InputError
 from spikefield.evaluation.baselines import (
@@ -16,9 +16,9 @@ from spikefield.evaluation.baselines import (
     shuffled_behavior,
     wiener,
 )
-from spikefield.evaluation.readout import decode, fit
 from spikefield.evaluation.lags import bins_of
 from spikefield.evaluation.metrics import r2
+from spikefield.evaluation.readout import decode, fit
 
 
 def _trial_session(seed=0, n_trials=60):

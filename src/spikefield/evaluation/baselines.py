@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Num
 
-from spikefield.evaluation.readout import Decoded, decode, fit, score
 from spikefield.evaluation.lags import Reach, averaged, reach_of
+from spikefield.evaluation.readout import Decoded, decode, fit, score
 from spikefield.windows.binned import BinnedSession
 
 REACHES_S = (0.1, 0.2, 0.3, 0.4)
@@ -100,7 +100,8 @@ def shuffled_behavior(session: BinnedSession, generator: np.random.Generator) ->
       stretch, which keeps its values and its smoothness.
     * Recordings with trials, where each stretch is a trial: whole trials are exchanged so that none keeps its own (a
       random cycle). The bin that lies i bins after its trial's start gets what lay i bins after the other's, so the
-      time course within a trial stays; bins past the other trial's end become NaN and are not scored. A kind with a single trial is shifted.
+      time course within a trial stays; bins past the other trial's end become NaN and are not scored. A kind with a
+      single trial is shifted.
     """
     behavior = session.require("behavior")
     shuffled = np.array(behavior, copy=True)
