@@ -30,7 +30,7 @@ def whole(path: str | Path) -> Iterator[Path]:
         _replace(temporary, path)
     except OSError as error:
         _remove(temporary)
-        if error.errno is None or error.filename is None and error.errno not in _DISK_ERRORS:
+        if error.errno not in _DISK_ERRORS:
             raise
         raise InputError(
             f"cannot write {path}: {error.strerror}. Free or choose another folder and run again."

@@ -215,7 +215,7 @@ def _matrix(name: str, array: ArrayLike, dtype: type) -> np.ndarray:
         raise InputError(f"`{name}` must be (samples, columns) and not empty, got shape {matrix.shape}.")
     if matrix.shape[1] > matrix.shape[0]:
         raise InputError(
-            f"`{name}` must be (samples, columns), got shape {matrix.shape} with more columns than samples. Transpose it."
+            f"`{name}` must be (samples, columns), got {matrix.shape}: more columns than samples. Transpose it."
         )
     return matrix.astype(dtype, copy=False)
 

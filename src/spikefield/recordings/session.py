@@ -62,7 +62,7 @@ def load(path: str | Path) -> Data:
         )
     if int(version) > LAYOUT_VERSION:
         raise InputError(
-            f"{path}: layout_version {version} is newer than this spikefield reads ({LAYOUT_VERSION}). Update spikefield."
+            f"{path}: layout_version {version} is newer than {LAYOUT_VERSION}, the newest this spikefield reads. Update it."
         )
     return session
 
@@ -86,17 +86,17 @@ def session_paths(folder: str | Path) -> list[Path]:
 
 def has_spikes(session: Data) -> bool:
     """Tell whether the session holds spikes, as times or as counts."""
-    return "spikes" in session.keys() or "spike_counts" in session.keys()
+    return "spikes" in session or "spike_counts" in session
 
 
 def has_lfp(session: Data) -> bool:
     """Tell whether the session holds a field potential."""
-    return "lfp" in session.keys()
+    return "lfp" in session
 
 
 def has_behavior(session: Data) -> bool:
     """Tell whether the session holds behaviour."""
-    return "behavior" in session.keys()
+    return "behavior" in session
 
 
 def duration_s(session: Data) -> float:

@@ -1,0 +1,75 @@
+"""Everything a run can be told, as one typed tree; the presets are YAML files of it under `configs/`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from spikefield.errors import InputError
+from spikefield.models.encoder import EncoderConfig
+from spikefield.models.transformer import TransformerConfig
+from spikefield.objectives.autoencoding import AutoencodingConfig
+from spikefield.objectives.distillation import DistillationConfig
+from spikefield.training.loop import HardwareConfig
+from spikefield.training.optimiser import OptimiserConfig
+from spikefield.windows.binned import BinnedSession, BinningConfig
+
+PRESETS = ("quick", "compact", "paper")
+_SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT = 5, 20
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One experiment: how sessions become bins, how large the networks are, and how long they train.
+
+    `lfp_patch` None puts all channels of a session into one patch, so that each bin is one token.
+    `max_count` None follows the recordings: the count that all but one bin in a thousand stay below, 5 to 20.
+    """
+
+    binning: BinningConfig = field(default_factory=BinningConfig)
+    window_s: float = 5.0
+    spike_patch: int = 64
+    lfp_patch: int | None = None
+    max_count: int | None = None
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    autoencoding: AutoencodingConfig = field(default_factory=AutoencodingConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    pretraining: OptimiserConfig = field(default_factory=OptimiserConfig)
+    distilling: OptimiserConfig = field(default_factory=OptimiserConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+
+    def __post_init__(self) -> None:
+        if self.window_s <= 0:
+            raise InputError(f"`window_s` must be a positive number of seconds, got {self.window_s}.")
+
+
+def preset_path(name: str) -> Path:
+    """Return the YAML file of a preset.
+
+    Raises:
+        InputError: no such preset.
+    """
+    if name not in PRESETS:
+        raise InputError(f"`preset` must be one of {PRESETS}, got {name!r}.")
+    return Path(__file__).parent / "configs" / f"{name}.yaml"
+
+
+def spike_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> EncoderConfig:
+    """Return the spike encoder that suits these sessions."""
+    max_count = config.max_count
+    if max_count is None:
+        highest = max(float(np.quantile(s.require("spikes"), 0.999)) for s in sessions)
+        max_count = int(np.clip(np.ceil(highest), _SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT))
+    return EncoderConfig("spikes", config.spike_patch, max_count, config.transformer)
+
+
+def lfp_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> EncoderConfig:
+    """Return the field-potential encoder that suits these sessions."""
+    patch = config.lfp_patch or max(s.require("lfp").shape[1] for s in sessions)
+    return EncoderConfig("lfp", patch, transformer=config.transformer)
+
+
+def window_bins(config: ExperimentConfig, bin_width_ms: float) -> int:
+    """Return the window's length in whole bins."""
+    return max(round(config.window_s * 1000 / bin_width_ms), 1)

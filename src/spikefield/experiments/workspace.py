@@ -1,0 +1,110 @@
+"""The folder of an experiment: which experiment it holds, which stages are finished, what each cost.
+
+A stage is a function that fills a folder. Its key is the hash of all that determines it; a stage whose folder carries
+the same key is not run again. Folders appear whole, so a run that was cut short loses only the stage it was in.
+"""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import spikefield.files as files
+from spikefield.errors import InputError
+
+_STAGE_FILE = "stage.json"
+_SAMPLING_S = 0.1
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a stage cost."""
+
+    stage: str
+    model: str
+    seed: int | None
+    seconds: float
+    peak_memory_mb: float
+
+
+def content_key(*parts: Any) -> str:
+    """Return a hash of plain values, dataclasses and paths' contents given as text."""
+    text = json.dumps([asdict(p) if is_dataclass(p) and not isinstance(p, type) else p for p in parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Workspace:
+    """An experiment's output folder."""
+
+    def __init__(self, out: str | Path) -> None:
+        self.out = Path(out)
+
+    def claim(self, experiment: dict[str, Any]) -> None:
+        """Mark the folder as this experiment's.
+
+        Raises:
+            InputError: the folder holds another experiment, or files that are none.
+        """
+        marker = self.out / "experiment.json"
+        if marker.exists():
+            held = files.read_json(marker)
+            if changed := sorted(k for k in held.keys() | experiment.keys() if held.get(k) != experiment.get(k)):
+                raise InputError(
+                    f"`out` {self.out} holds another experiment: {', '.join(changed)} differ. "
+                    "Choose another folder, or repeat the command that made this one."
+                )
+            return
+        if self.out.exists() and any(self.out.iterdir()):
+            raise InputError(f"`out` {self.out} is not empty and holds no experiment. Choose another folder.")
+        files.write_json(marker, experiment)
+
+    def stage(self, folder: str, *, key: str, label: tuple[str, str, int | None], run: Callable[[Path], None]) -> Path:
+        """Fill `folder` by `run(temporary_folder)` unless a finished stage of the same key is there; return it."""
+        path = self.out / folder
+        if (path / _STAGE_FILE).exists() and files.read_json(path / _STAGE_FILE)["key"] == key:
+            return path
+        with files.whole(path) as temporary, _Meter() as meter:
+            temporary.mkdir(parents=True)
+            run(temporary)
+            record = StageRecord(*label, seconds=meter.seconds(), peak_memory_mb=meter.peak_mb)
+            (temporary / _STAGE_FILE).write_text(json.dumps({"key": key, **asdict(record)}, indent=2))
+        return path
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return what every finished stage cost, oldest first."""
+        paths = sorted(self.out.rglob(_STAGE_FILE), key=lambda p: p.stat().st_mtime)
+        found = [files.read_json(p) for p in paths if not any(part.startswith(".") for part in p.parts)]
+        return [{k: v for k, v in record.items() if k != "key"} for record in found]
+
+
+class _Meter:
+    """Measures the time and the peak memory of a stage, in a thread of its own."""
+
+    def __enter__(self) -> "_Meter":
+        self._process = psutil.Process()
+        self._start = time.perf_counter()
+        self._done = threading.Event()
+        self.peak_mb = self._resident_mb()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def seconds(self) -> float:
+        return round(time.perf_counter() - self._start, 2)
+
+    def _resident_mb(self) -> float:
+        return round(self._process.memory_info().rss / 1e6, 1)
+
+    def _watch(self) -> None:
+        while not self._done.wait(_SAMPLING_S):
+            self.peak_mb = max(self.peak_mb, self._resident_mb())

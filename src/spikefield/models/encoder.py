@@ -1,0 +1,104 @@
+"""From a batch of windows to a representation of every time step: tokenizer, transformer, mean over patches.
+
+channels -> patches -> tokens -> transformer -> z_t in R^dim, the mean over the step's patches (method, section 3)
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from spikefield.errors import InputError
+from spikefield.models.tokenizer import CausalConvolution, CountEmbedding, SpaceEmbedding, Tokens, patch_count, patchify
+from spikefield.models.transformer import Transformer, TransformerConfig
+
+MODALITIES = ("spikes", "lfp")
+
+
+class Windows(Protocol):
+    """What an encoder reads of a batch (`spikefield.windows.batches.Batch`)."""
+
+    session_ids: tuple[str, ...]
+    time_valid: Tensor
+    counts: Tensor | None
+    unit_valid: Tensor | None
+    lfp: Tensor | None
+    channel_valid: Tensor | None
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What an encoder reads and how large it is. `patch_size` is S, the channels of one token."""
+
+    modality: str
+    patch_size: int
+    max_count: int = 5
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+
+    def __post_init__(self) -> None:
+        if self.modality not in MODALITIES:
+            raise InputError(f"`modality` must be one of {MODALITIES}, got {self.modality!r}.")
+        if self.patch_size < 1 or self.max_count < 1:
+            raise InputError(
+                f"`patch_size` and `max_count` must be 1 or more, got {self.patch_size} and {self.max_count}."
+            )
+
+
+class Encoder(nn.Module):
+    """Tokenizer and transformer of one modality, shared by all sessions that were added to it."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.transformer.dim
+        if config.modality == "spikes":
+            self.embed_values = CountEmbedding(patch_size=config.patch_size, dim=dim, max_count=config.max_count)
+        else:
+            self.embed_values = CausalConvolution(patch_size=config.patch_size, dim=dim)
+        self.space = SpaceEmbedding(dim)
+        self.transformer = Transformer(config.transformer)
+
+    def add_session(self, session_id: str, n_channels: int, *, generator: torch.Generator | None = None) -> None:
+        """Make room for a new session's space embedding."""
+        self.space.add_session(session_id, patch_count(n_channels, self.config.patch_size), generator=generator)
+
+    def channels(self, windows: Windows) -> tuple[Tensor, Bool[Tensor, "batch patch slot"]]:
+        """Return this modality's values in patches (batch, time, patch, slot), and which slots are real."""
+        if self.config.modality == "spikes":
+            values, valid = windows.counts, windows.unit_valid
+        else:
+            values, valid = windows.lfp, windows.channel_valid
+        if values is None or valid is None:
+            raise InputError(f"this batch holds no {self.config.modality}, which the encoder reads.")
+        return patchify(values, self.config.patch_size), patchify(valid, self.config.patch_size)
+
+    def tokenize(self, windows: Windows) -> Tokens:
+        """Turn windows into tokens on their (time, patch) grid."""
+        patches, slot_valid = self.channels(windows)
+        space = self.space(windows.session_ids, patches.shape[2])
+        valid = windows.time_valid[:, :, None] & slot_valid.any(-1)[:, None]
+        return Tokens(self.embed_values(patches, slot_valid) + space[:, None], space, valid)
+
+    def forward(self, windows: Windows) -> Float[Tensor, "batch time dim"]:
+        """Return z_t of every time step, from all tokens."""
+        tokens = self.tokenize(windows)
+        n_batch, n_time, n_patches, _ = tokens.values.shape
+        positions = bin_positions(n_time, n_patches, tokens.values.device)
+        valid = None if bool(tokens.valid.all()) else tokens.valid.flatten(1)
+        encoded = self.transformer(tokens.values.flatten(1, 2), positions, valid)
+        return pool_patches(encoded.view(n_batch, n_time, n_patches, -1), tokens.valid)
+
+
+def bin_positions(n_time: int, n_patches: int, device: torch.device) -> Int[Tensor, "1 token"]:
+    """Return the bin index of every token: all patches of one bin share a position."""
+    return torch.arange(n_time, device=device).repeat_interleave(n_patches)[None]
+
+
+def pool_patches(
+    tokens: Float[Tensor, "batch time patch dim"], valid: Bool[Tensor, "batch time patch"]
+) -> Float[Tensor, "batch time dim"]:
+    """Average over a step's real patches: the sum divided by their number, never by one more."""
+    weight = valid[..., None].to(tokens.dtype)
+    return (tokens * weight).sum(2) / weight.sum(2).clamp(min=1)

@@ -1,0 +1,90 @@
+"""A pre-norm transformer: rotary attention and a gated MLP on a residual stream (method, section 3).
+
+Used twice on the data's path: as the encoder of the tokens, and, smaller, as the predictor of the hidden ones.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spikefield.errors import InputError
+from spikefield.models.attention import RotaryAttention, rotation_of
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Size of a transformer. `dim` is the width of the residual stream."""
+
+    dim: int = 64
+    n_layers: int = 3
+    n_heads: int = 4
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.dim % (2 * self.n_heads):
+            raise InputError(f"`dim` must be a multiple of 2 x `n_heads`={2 * self.n_heads}, got {self.dim}.")
+        if self.n_layers < 1 or not 0 <= self.dropout < 1:
+            raise InputError(
+                f"`n_layers` must be 1 or more and `dropout` in [0, 1), got {self.n_layers} and {self.dropout}."
+            )
+
+
+class GatedMLP(nn.Module):
+    """SiLU-gated MLP with a hidden width of four times the stream's."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.to_hidden = nn.Linear(dim, 8 * dim, bias=False)
+        self.to_out = nn.Linear(4 * dim, dim, bias=False)
+
+    def forward(self, tokens: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
+        """Return the gated update of every token."""
+        gate, hidden = self.to_hidden(tokens).chunk(2, dim=-1)
+        return self.to_out(functional.silu(gate) * hidden)
+
+
+class Block(nn.Module):
+    """One layer: attention, then the gated MLP, each on a normalised copy of the stream."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.dim)
+        self.attention = RotaryAttention(config.dim, config.n_heads)
+        self.mlp_norm = nn.RMSNorm(config.dim)
+        self.mlp = GatedMLP(config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch token dim"],
+        rotation: Float[Tensor, "two batch_or_1 1 token half"],
+        mask: Bool[Tensor, "batch 1 query_or_1 token"] | None,
+    ) -> Float[Tensor, "batch token dim"]:
+        """Return the stream after this layer."""
+        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), rotation, mask))
+        return tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
+
+
+class Transformer(nn.Module):
+    """`n_layers` blocks and a final norm."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.norm = nn.RMSNorm(config.dim)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch token dim"],
+        positions: Int[Tensor, "batch_or_1 token"],
+        valid: Bool[Tensor, "batch token"] | None,
+    ) -> Float[Tensor, "batch token dim"]:
+        """Encode tokens; `valid` is False at padding, None where there is none (the fast path)."""
+        rotation = rotation_of(positions, self.config.dim // self.config.n_heads)
+        mask = None if valid is None else valid[:, None, None, :]
+        for block in self.blocks:
+            tokens = block(tokens, rotation, mask)
+        return self.norm(tokens)

@@ -1,0 +1,280 @@
+"""Put a prepared session on one grid of bins: spike counts, field potential and behaviour side by side.
+
+Recordings lie above (`recordings`, cleaned by `signals`); windows and batches are cut from what this module returns.
+The split comes first, because every statistic below (unit rates, channel means) is fitted on training time only.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch_brain.data import Data
+
+from spikefield.errors import InputError
+from spikefield.recordings import session as layout
+from spikefield.signals import binning
+from spikefield.signals.chain import FittedChain, fit_chain
+from spikefield.signals.chain_config import ChainConfig, preset
+from spikefield.windows.splits import Split, SplitConfig, blocked_split, runs
+
+
+_TRIAL_S = 60.0
+
+
+@dataclass(frozen=True)
+class BinningConfig:
+    """How sessions become bins. `None` follows the recordings: see `choose_bin_width_ms`. `chain` names a preset."""
+
+    bin_width_ms: float | None = None
+    min_unit_rate_hz: float = 0.0
+    chain: str = "bins"
+    split: SplitConfig = field(default_factory=SplitConfig)
+
+    def __post_init__(self) -> None:
+        if self.bin_width_ms is not None and not 2 <= self.bin_width_ms <= 100:
+            raise InputError(f"`bin_width_ms` must be 2 to 100 ms, got {self.bin_width_ms}.")
+        preset(self.chain)
+        if self.min_unit_rate_hz < 0:
+            raise InputError(f"`min_unit_rate_hz` must be 0 or more, got {self.min_unit_rate_hz}.")
+
+
+@dataclass(frozen=True)
+class BinnedSession:
+    """One session on its grid. Absent modalities are None. `segment` is -1 in gaps; nothing may cross its borders."""
+
+    session_id: str
+    subject_id: str
+    bin_width_ms: float
+    start_s: float
+    segment: Int[np.ndarray, "bin"]
+    split: Split
+    counts: Int[np.ndarray, "bin unit"] | None
+    lfp: Float[np.ndarray, "bin channel"] | None
+    behavior: Float[np.ndarray, "bin dim"] | None
+    unit_ids: tuple[str, ...]
+    channel_ids: tuple[str, ...]
+    behavior_names: tuple[str, ...]
+    chain: FittedChain | None
+    has_trials: bool
+
+    @property
+    def n_bins(self) -> int:
+        """Number of bins of the grid, gaps included."""
+        return len(self.segment)
+
+    @property
+    def time_s(self) -> Float[np.ndarray, "bin"]:
+        """Centre of every bin in seconds."""
+        return self.start_s + (np.arange(self.n_bins) + 0.5) * self.bin_width_ms / 1000
+
+    def require(self, modality: str) -> Float[np.ndarray, "bin channel"] | Int[np.ndarray, "bin unit"]:
+        """Return the binned 'spikes', 'lfp' or 'behavior'.
+
+        Raises:
+            InputError: the session does not hold it.
+        """
+        found = {"spikes": self.counts, "lfp": self.lfp, "behavior": self.behavior}.get(modality)
+        if found is None:
+            raise InputError(
+                f"session {self.session_id!r} has no {modality}, which this stage needs. "
+                "Leave the session out of this stage, or prepare it with that stream."
+            )
+        return found
+
+    def stretches(self, kind: str) -> list[tuple[int, int]]:
+        """Return the [start, end) bins of every unbroken stretch of 'train', 'valid' or 'test' time."""
+        return runs(self.split.kind(kind), self.segment)
+
+
+def choose_bin_width_ms(sessions: list[Data], *, preferred_ms: float) -> tuple[float, str]:
+    """Return one bin width for all sessions, and a line that says why.
+
+    Counts that come on a grid keep it; a field potential slower than the preferred bins sets its own rate.
+
+    Raises:
+        InputError: two sessions come on different grids.
+    """
+    fixed = {}
+    for session in sessions:
+        for name in ("spike_counts", "lfp"):
+            if name not in session:
+                continue
+            width = 1000 / float(getattr(session, name).sampling_rate)
+            if name == "spike_counts" or width > preferred_ms:
+                fixed.setdefault(round(width, 6), f"{name} of {session.session.id}")
+    if not fixed:
+        return preferred_ms, f"bins of {preferred_ms:g} ms (the preset's)"
+    width = max(fixed)
+    if odd := [w for w in fixed if abs(width / w - round(width / w)) > 1e-6]:
+        raise InputError(
+            f"sessions must share one bin width, got {odd[0]:g} ms ({fixed[odd[0]]}) and {width:g} ms ({fixed[width]}). "
+            "Analyse them apart, or prepare them on one grid."
+        )
+    return width, f"bins of {width:g} ms (the grid of {fixed[width]})"
+
+
+def bin_session(session: Data, *, config: BinningConfig) -> BinnedSession:
+    """Put a prepared session on its grid, split it, and fit the signal chain on its training time.
+
+    Raises:
+        InputError: too little data for the split, or a grid that does not fit the bin width.
+    """
+    if config.bin_width_ms is None:
+        raise InputError("`bin_width_ms` must be set before a session is binned. Use `choose_bin_width_ms`.")
+    width = config.bin_width_ms
+    session_id = str(session.session.id)
+    starts, ends = np.asarray(session.domain.start), np.asarray(session.domain.end)
+    start_s, n_bins = float(starts[0]), binning.n_bins(float(ends[-1] - starts[0]), width)
+    segment = _segments(starts - start_s, ends - start_s, n_bins, width)
+    split = blocked_split(
+        segment,
+        config=config.split,
+        bin_width_ms=width,
+        reach_s=_chain_reach_s(session, preset(config.chain), width),
+        session_id=session_id,
+    )
+    grid = _Grid(start_s, n_bins, width)
+    counts, unit_ids = _counts(session, grid, split, config.min_unit_rate_hz)
+    lfp, chain = _lfp(session, grid, split.train, preset(config.chain))
+    behavior, names = _behavior(session, grid)
+    return BinnedSession(
+        session_id=session_id,
+        subject_id=str(session.subject.id),
+        bin_width_ms=width,
+        start_s=start_s,
+        segment=np.where(_complete(lfp, n_bins), segment, -1),
+        split=split,
+        counts=counts,
+        lfp=lfp,
+        behavior=behavior,
+        unit_ids=unit_ids,
+        channel_ids=chain.feature_names if chain else (),
+        behavior_names=names,
+        chain=chain,
+        has_trials="trials" in session,
+    )
+
+
+@dataclass(frozen=True)
+class _Grid:
+    start_s: float
+    n_bins: int
+    width_ms: float
+
+
+def _segments(starts: np.ndarray, ends: np.ndarray, n_bins: int, width_ms: float) -> Int[np.ndarray, "bin"]:
+    """Give each bin the number of the interval that holds it whole, else -1."""
+    segment = np.full(n_bins, -1)
+    for i, (start, end) in enumerate(zip(starts * 1000 / width_ms, ends * 1000 / width_ms, strict=True)):
+        segment[int(np.ceil(start - 1e-6)) : int(np.floor(end + 1e-6))] = i
+    return segment
+
+
+def _counts(
+    session: Data, grid: _Grid, split: Split, min_rate_hz: float
+) -> tuple[Int[np.ndarray, "bin unit"] | None, tuple[str, ...]]:
+    if not layout.has_spikes(session):
+        return None, ()
+    ids = np.asarray(session.units.id).astype(str)
+    if "spikes" in session:
+        counts = binning.bin_spikes(
+            np.asarray(session.spikes.timestamps),
+            np.asarray(session.spikes.unit_index),
+            n_units=len(ids),
+            n_bins=grid.n_bins,
+            start_s=grid.start_s,
+            bin_width_ms=grid.width_ms,
+        )
+    else:
+        counts = _regrid(session, grid)
+    rate_hz = counts[split.train].mean(axis=0) * 1000 / grid.width_ms
+    keep = (rate_hz > 0) & (rate_hz >= min_rate_hz)
+    if not keep.any():
+        raise InputError(
+            f"{session.session.id}: no unit fires at {min_rate_hz:g} Hz or more in training time. "
+            "Lower `min_unit_rate_hz`, or leave the session out."
+        )
+    return counts[:, keep].astype(np.int32), tuple(str(i) for i in ids[keep])
+
+
+def _regrid(session: Data, grid: _Grid) -> Int[np.ndarray, "bin unit"]:
+    """Sum counts that come on a finer grid into the session's bins."""
+    counts = np.asarray(session.spike_counts.counts)
+    factor = grid.width_ms * float(session.spike_counts.sampling_rate) / 1000
+    first = grid.start_s * float(session.spike_counts.sampling_rate)
+    if abs(factor - round(factor)) > 1e-6 or abs(first - round(first)) > 1e-6:
+        raise InputError(
+            f"{session.session.id}: `bin_width_ms` must be a multiple of the counts' own "
+            f"{grid.width_ms / factor:g} ms bins and start on one, got {grid.width_ms:g} ms from {grid.start_s:g} s."
+        )
+    k, first = round(factor), round(first)
+    padded = np.zeros((grid.n_bins * k, counts.shape[1]), np.int64)
+    piece = counts[first : first + grid.n_bins * k]
+    padded[: len(piece)] = piece
+    return padded.reshape(grid.n_bins, k, -1).sum(axis=1)
+
+
+def _lfp(
+    session: Data, grid: _Grid, within: Bool[np.ndarray, "bin"], config: ChainConfig
+) -> tuple[Float[np.ndarray, "bin channel"] | None, FittedChain | None]:
+    if not layout.has_lfp(session):
+        return None, None
+    signal = np.asarray(session.lfp.signal)
+    chain = _fit(session, signal, grid, within, config)
+    return chain.apply(signal), chain
+
+
+def _chain_reach_s(session: Data, config: ChainConfig, width_ms: float) -> float:
+    """Return the reach of the chain, which the split must know before the chain is fitted: try it on the beginning."""
+    if not layout.has_lfp(session):
+        return 0.0
+    rate_hz, start_s = float(session.lfp.sampling_rate), float(session.lfp.domain.start[0])
+    beginning = np.asarray(session.lfp.signal[: int(_TRIAL_S * rate_hz)])
+    n_bins = binning.n_bins(len(beginning) / rate_hz, width_ms)
+    trial = _fit(session, beginning, _Grid(start_s, n_bins, width_ms), np.ones(n_bins, bool), config)
+    return trial.reach_s
+
+
+def _fit(
+    session: Data, signal: np.ndarray, grid: _Grid, within: Bool[np.ndarray, "bin"], config: ChainConfig
+) -> FittedChain:
+    return fit_chain(
+        config,
+        signal,
+        rate_hz=float(session.lfp.sampling_rate),
+        start_s=float(session.lfp.domain.start[0]),
+        channel_ids=tuple(str(c) for c in np.asarray(session.channels.id).astype(str)),
+        bin_width_ms=grid.width_ms,
+        grid_start_s=grid.start_s,
+        n_bins=grid.n_bins,
+        within=within,
+    )
+
+
+def _complete(lfp: Float[np.ndarray, "bin channel"] | None, n_bins: int) -> Bool[np.ndarray, "bin"]:
+    return np.ones(n_bins, bool) if lfp is None else np.isfinite(lfp).all(axis=1)
+
+
+def _behavior(session: Data, grid: _Grid) -> tuple[Float[np.ndarray, "bin dim"] | None, tuple[str, ...]]:
+    """Average behaviour in bins; a circular dim becomes its cosine and sine first."""
+    if not layout.has_behavior(session):
+        return None, ()
+    values = np.asarray(session.behavior.values, np.float64)
+    columns, names = [], []
+    dims = session.behavior_dims
+    for column, name, period in zip(values.T, np.asarray(dims.name).astype(str), np.asarray(dims.period), strict=True):
+        if np.isfinite(period):
+            angle = 2 * np.pi * column / period
+            columns += [np.cos(angle), np.sin(angle)]
+            names += [f"cos({name})", f"sin({name})"]
+        else:
+            columns.append(column)
+            names.append(str(name))
+    binned = binning.bin_means(
+        np.stack(columns, axis=1),
+        layout.timestamps_s(session.behavior),
+        n_bins=grid.n_bins,
+        start_s=grid.start_s,
+        bin_width_ms=grid.width_ms,
+    )
+    return binned, tuple(names)
