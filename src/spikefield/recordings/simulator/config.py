@@ -48,7 +48,7 @@ class SimulatorConfig:
         n_units: bounds of the number of units of a session.
         rate_hz: bounds of a unit's mean rate, log-uniform between.
         rate_max_hz: ceiling of any rate.
-        depth: bounds of a unit's modulation: rate ∝ exp(depth · direction · state).
+        depth: bounds of a unit's modulation: rate ∝ softplus(1 + depth · direction · state).
         unit_lag_max_s: units lead or lag the state by up to this.
 
     Field, in microvolts
@@ -94,7 +94,7 @@ class SimulatorConfig:
     lead_s: float = 0.1
     state_tau_s: float = 0.04
     position_scale_cm: float = 6.0
-    velocity_scale_cm_s: float = 10.0
+    velocity_scale_cm_s: float = 7.0
     speed_scale_cm_s: float = 10.0
     error_scale_cm: float = 5.0
     speed_offset: float = 0.8
@@ -106,7 +106,7 @@ class SimulatorConfig:
     n_units: tuple[int, int] = (60, 110)
     rate_hz: tuple[float, float] = (2.0, 15.0)
     rate_max_hz: float = 100.0
-    depth: tuple[float, float] = (0.5, 1.0)
+    depth: tuple[float, float] = (0.7, 1.4)
     unit_lag_max_s: float = 0.05
 
     pitch_um: float = 400.0
@@ -148,10 +148,13 @@ class SimulatorConfig:
             raise InputError(f"`session_s` must be at least {_MIN_SESSION_S:g}, got {self.session_s}. Simulate longer.")
         if self.lfp_rate_hz <= 4 * self.line_hz:
             raise InputError(
-                f"`lfp_rate_hz` must be above {4 * self.line_hz:g}, to hold the line's harmonic, got {self.lfp_rate_hz}."
+                f"`lfp_rate_hz` must be above {4 * self.line_hz:g}, to hold the line's harmonic, "
+                f"got {self.lfp_rate_hz}. Sample faster."
             )
         if self.n_state < 8:
-            raise InputError(f"`n_state` must be at least 8, for seven drivers and privacy, got {self.n_state}.")
+            raise InputError(
+                f"`n_state` must be at least 8, for seven drivers and privacy, got {self.n_state}. Add some."
+            )
 
 
 def _check_field(name: str, value: object) -> None:

@@ -17,6 +17,7 @@ from spikefield.recordings.simulator.lfp import Array, Loadings, draw_array, dra
 from spikefield.recordings.simulator.movement import move
 from spikefield.recordings.simulator.spikes import Units, draw_spikes, draw_units, firing_rates_hz
 
+_DEFAULT = SimulatorConfig()
 _BRAIN, _ARRAY, _LOADINGS, _UNITS, _TAKE = range(5)
 
 
@@ -51,7 +52,7 @@ class Simulation:
     sessions: tuple[SimulatedSession, ...]
 
 
-def simulate(config: SimulatorConfig = SimulatorConfig(), *, seed: int = 0) -> Simulation:
+def simulate(config: SimulatorConfig = _DEFAULT, *, seed: int = 0) -> Simulation:
     """Return a corpus, about 60 MB a session of five minutes; the same seed gives the same corpus.
 
     Example:
@@ -62,14 +63,14 @@ def simulate(config: SimulatorConfig = SimulatorConfig(), *, seed: int = 0) -> S
     return Simulation(config, seed, tuple(simulate_sessions(config, seed=seed)))
 
 
-def simulate_sessions(config: SimulatorConfig = SimulatorConfig(), *, seed: int = 0) -> Iterator[SimulatedSession]:
+def simulate_sessions(config: SimulatorConfig = _DEFAULT, *, seed: int = 0) -> Iterator[SimulatedSession]:
     """Yield the sessions of a corpus one by one."""
     for index in range(config.n_sessions):
         yield simulate_session(config, index=index, seed=seed)
 
 
 def simulate_session(
-    config: SimulatorConfig = SimulatorConfig(), *, index: int, seed: int = 0, take: int = 0
+    config: SimulatorConfig = _DEFAULT, *, index: int, seed: int = 0, take: int = 0
 ) -> SimulatedSession:
     """Return session `index` of a corpus, which does not depend on how many there are.
 

@@ -132,10 +132,15 @@ def spike_potential(
     sample = np.minimum((spike_times_s * config.lfp_rate_hz).astype(np.int64), samples - 1)
     trains = np.zeros((len(units.electrode), samples), np.float32)
     np.add.at(trains, (spike_units, sample), 1.0)
-    rise, decay = (np.exp(-1 / (tau * config.lfp_rate_hz)) for tau in (config.spike_rise_s, config.spike_decay_s))
-    kernel = np.array([1 - rise, -(rise + decay), rise * decay])
-    trains = signal.lfilter([1 - rise], np.array([1, kernel[1], kernel[2]]), trains, axis=1)
-    return _mix(weights, trains.astype(np.float32))
+    slow = signal.oaconvolve(trains, _spike_kernel(config)[None], axes=1)[:, :samples]
+    return _mix(weights, slow)
+
+
+def _spike_kernel(config: SimulatorConfig) -> Float[np.ndarray, " sample"]:
+    """Return the time course of a spike's slow potential: quick rise, slow decay, peak of one."""
+    time_s = np.arange(round(8 * config.spike_decay_s * config.lfp_rate_hz)) / config.lfp_rate_hz
+    kernel = np.exp(-time_s / config.spike_decay_s) - np.exp(-time_s / config.spike_rise_s)
+    return (kernel / kernel.max()).astype(np.float32)
 
 
 def line_noise(
@@ -164,7 +169,9 @@ def add_beta_waves(
     count = generator.poisson(config.beta_per_s * samples / config.lfp_rate_hz)
     for centre_s in generator.uniform(0, samples / config.lfp_rate_hz, count):
         width_s = generator.uniform(*config.beta_s) / 4
-        first, last = np.clip(np.array([centre_s - 3 * width_s, centre_s + 3 * width_s]) * config.lfp_rate_hz, 0, samples)
+        first, last = np.clip(
+            np.array([centre_s - 3 * width_s, centre_s + 3 * width_s]) * config.lfp_rate_hz, 0, samples
+        )
         part = slice(int(first), int(last))
         time_s = np.arange(part.start, part.stop) / config.lfp_rate_hz - centre_s
         cycle = 2 * np.pi * generator.uniform(*config.beta_hz)

@@ -21,7 +21,8 @@ def coloured_noise(
     amplitude *= period / np.sqrt(4 * np.sum(amplitude**2))
     spectrum = generator.standard_normal((rows, 2 * len(amplitude)), dtype=np.float32).view(np.complex64)
     spectrum *= amplitude.astype(np.float32)
-    return fft.irfft(spectrum, n=period, axis=1)[:, :samples]
+    noise: np.ndarray = fft.irfft(spectrum, n=period, axis=1)  # pyright: ignore[reportAssignmentType]
+    return noise[:, :samples]
 
 
 def smooth_pattern(

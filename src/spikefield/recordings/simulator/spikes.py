@@ -11,7 +11,7 @@ from spikefield.recordings.simulator.config import SimulatorConfig
 
 @dataclass(frozen=True)
 class Units:
-    """Tuning of each unit: rate ∝ exp(weights · state(t - lag)), with its mean rate; and the electrode it is on."""
+    """Tuning of each unit, rate ∝ softplus(1 + weights · state(t - lag)); its mean rate; the electrode it is on."""
 
     weights: Float[np.ndarray, "unit state"]
     lag_s: Float[np.ndarray, " unit"]
@@ -27,7 +27,7 @@ def draw_units(config: SimulatorConfig, *, n_channels: int, generator: Generator
     return Units(
         weights=direction * generator.uniform(*config.depth, size=(count, 1)) * np.sqrt(config.n_state),
         lag_s=generator.uniform(-config.unit_lag_max_s, config.unit_lag_max_s, count),
-        mean_rate_hz=np.exp(generator.uniform(*np.log(config.rate_hz), count)),
+        mean_rate_hz=np.exp(generator.uniform(np.log(config.rate_hz[0]), np.log(config.rate_hz[1]), count)),
         electrode=generator.integers(n_channels, size=count),
     )
 
@@ -40,7 +40,7 @@ def firing_rates_hz(
     grid = np.arange(len(state))
     shift = units.lag_s * config.kinematics_rate_hz
     lagged = np.column_stack([np.interp(grid - s, grid, column) for s, column in zip(shift, drive.T, strict=True)])
-    relative = np.exp(lagged)
+    relative = np.logaddexp(0.0, 1.0 + lagged)
     rates = relative / relative.mean(axis=0) * units.mean_rate_hz
     return np.minimum(rates, config.rate_max_hz)
 
