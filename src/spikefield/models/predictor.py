@@ -1,4 +1,4 @@
-"""The small transformer that fills in hidden tokens from the encoded visible ones (method, section 4, steps 3 and 4)."""
+"""The small transformer that fills in hidden tokens from the visible ones (method, section 4, steps 3 and 4)."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,4 +1,4 @@
-"""Masked autoencoding: the encoder sees the visible tokens only, the predictor fills in the rest (method, section 4)."""
+"""Masked autoencoding: the encoder sees the visible tokens, the predictor fills in the rest (method, section 4)."""
 
 from dataclasses import dataclass, field
 

@@ -32,6 +32,7 @@ class Student(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = encoder
+        self.teacher_dim = teacher_dim
         dim = encoder.config.transformer.dim
         self.reconstruct = nn.Linear(dim, n_channels)
         self.to_teacher = nn.Identity() if dim == teacher_dim else nn.Linear(dim, teacher_dim, bias=False)

@@ -62,7 +62,7 @@ def load(path: str | Path) -> Data:
         )
     if int(version) > LAYOUT_VERSION:
         raise InputError(
-            f"{path}: layout_version {version} is newer than {LAYOUT_VERSION}, the newest this spikefield reads. Update it."
+            f"{path}: layout {version} is newer than {LAYOUT_VERSION}, the newest known here. Update spikefield."
         )
     return session
 
@@ -101,7 +101,14 @@ def has_behavior(session: Data) -> bool:
 
 def duration_s(session: Data) -> float:
     """Return the valid time of a session in seconds, gaps left out."""
-    return float(np.sum(np.asarray(session.domain.end) - np.asarray(session.domain.start)))
+    starts, ends = valid_intervals_s(session)
+    return float(np.sum(ends - starts))
+
+
+def valid_intervals_s(session: Data) -> tuple[np.ndarray, np.ndarray]:
+    """Return the start and the end of every interval of valid time, in seconds."""
+    assert session.domain is not None
+    return np.asarray(session.domain.start), np.asarray(session.domain.end)
 
 
 def timestamps_s(series: RegularTimeSeries | IrregularTimeSeries) -> np.ndarray:

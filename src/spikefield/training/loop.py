@@ -80,7 +80,8 @@ class Objective(lightning.LightningModule, ABC):
 class _Record(Callback):
     """Keep the training curve and a copy of the best weights; show one bar with the time left."""
 
-    def __init__(self, label: str, n_epochs: int, *, progress: bool) -> None:
+    def __init__(self, network: nn.Module, label: str, n_epochs: int, *, progress: bool) -> None:
+        self.network = network
         self.curve: list[EpochRecord] = []
         self.best: dict[str, Tensor] | None = None
         self.best_loss = float("inf")
@@ -93,7 +94,7 @@ class _Record(Callback):
         self.bar.update()
         if valid < self.best_loss:
             self.best_loss = valid
-            self.best = {k: v.detach().cpu().clone() for k, v in pl_module.network.state_dict().items()}
+            self.best = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.bar.close()
@@ -128,7 +129,7 @@ def fit(
     progress: bool,
 ) -> list[EpochRecord]:
     """Train until the last epoch or until patience runs out; leave the best weights in the network."""
-    record = _Record(label, objective.config.epochs, progress=progress)
+    record = _Record(objective.network, label, objective.config.epochs, progress=progress)
     trainer = lightning.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,

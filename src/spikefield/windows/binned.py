@@ -17,7 +17,6 @@ from spikefield.signals.chain import FittedChain, fit_chain
 from spikefield.signals.chain_config import ChainConfig, preset
 from spikefield.windows.splits import Split, SplitConfig, blocked_split, runs
 
-
 _TRIAL_S = 60.0
 
 
@@ -38,7 +37,7 @@ class BinningConfig:
             raise InputError(f"`min_unit_rate_hz` must be 0 or more, got {self.min_unit_rate_hz}.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BinnedSession:
     """One session on its grid. Absent modalities are None. `segment` is -1 in gaps; nothing may cross its borders."""
 
@@ -107,7 +106,7 @@ def choose_bin_width_ms(sessions: list[Data], *, preferred_ms: float) -> tuple[f
     width = max(fixed)
     if odd := [w for w in fixed if abs(width / w - round(width / w)) > 1e-6]:
         raise InputError(
-            f"sessions must share one bin width, got {odd[0]:g} ms ({fixed[odd[0]]}) and {width:g} ms ({fixed[width]}). "
+            f"sessions must share a bin width, got {odd[0]:g} ms ({fixed[odd[0]]}) and {width:g} ms ({fixed[width]}). "
             "Analyse them apart, or prepare them on one grid."
         )
     return width, f"bins of {width:g} ms (the grid of {fixed[width]})"
@@ -123,7 +122,7 @@ def bin_session(session: Data, *, config: BinningConfig) -> BinnedSession:
         raise InputError("`bin_width_ms` must be set before a session is binned. Use `choose_bin_width_ms`.")
     width = config.bin_width_ms
     session_id = str(session.session.id)
-    starts, ends = np.asarray(session.domain.start), np.asarray(session.domain.end)
+    starts, ends = layout.valid_intervals_s(session)
     start_s, n_bins = float(starts[0]), binning.n_bins(float(ends[-1] - starts[0]), width)
     segment = _segments(starts - start_s, ends - start_s, n_bins, width)
     split = blocked_split(
@@ -252,7 +251,7 @@ def _fit(
 
 
 def _complete(lfp: Float[np.ndarray, "bin channel"] | None, n_bins: int) -> Bool[np.ndarray, "bin"]:
-    return np.ones(n_bins, bool) if lfp is None else np.isfinite(lfp).all(axis=1)
+    return np.ones(n_bins, bool) if lfp is None else np.asarray(np.isfinite(lfp).all(axis=1))
 
 
 def _behavior(session: Data, grid: _Grid) -> tuple[Float[np.ndarray, "bin dim"] | None, tuple[str, ...]]:

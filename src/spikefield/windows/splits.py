@@ -124,7 +124,7 @@ def _check_enough(split: Split, bin_width_ms: float, session_id: str) -> None:
         seconds = split.kind(name).sum() * bin_width_ms / 1000
         if seconds < 1:
             raise InputError(
-                f"{session_id}: too little data for a split: {seconds:.2f} s of {name} time are left after guard gaps of "
+                f"{session_id}: too little data for a split: {seconds:.2f} s of {name} time are left after guards of "
                 f"{split.guard_bins * bin_width_ms / 1000:.2f} s, at least 1 s is needed. "
                 "Bring a longer recording or lower `n_blocks`."
             )
