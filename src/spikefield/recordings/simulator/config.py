@@ -111,19 +111,19 @@ class SimulatorConfig:
 
     pitch_um: float = 400.0
     field_lowpass_hz: float = 5.0
-    movement_uv: float = 8.0
-    movement_length_um: float = 800.0
-    loading_keep: float = 0.95
+    movement_uv: float = 5.0
+    movement_length_um: float = 600.0
+    loading_keep: float = 0.99
     nuisance_uv: float = 60.0
     nuisance_sources: int = 12
     nuisance_length_um: float = 1500.0
-    background_uv: float = 12.0
+    background_uv: float = 8.0
     field_exponent: float = 2.0
-    field_knee_hz: float = 0.5
+    field_knee_hz: float = 0.2
     gain_spread: float = 0.15
-    beta_uv: float = 25.0
+    beta_uv: float = 30.0
     beta_hz: tuple[float, float] = (13.0, 30.0)
-    beta_per_s: float = 2.0
+    beta_per_s: float = 4.0
     beta_s: tuple[float, float] = (0.15, 0.5)
     beta_suppression: float = 0.8
     beta_speed_cm_s: float = 8.0
