@@ -4,6 +4,7 @@ Sample i stands for the time from start + i / rate to the next sample, so a bin'
 bins in proportion, and bins drift against no clock. A bin of which less than half was measured is NaN.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -19,6 +20,7 @@ METHODS = ("mean", "center")
 _POINTS = 6
 _EDGE = 1e-6
 _LEAST_MEASURED = 0.5 - 1e-6
+_MEAN_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -101,25 +103,20 @@ class _Mean(Stage):
         self._offset_bins = (clock.start_s - clock.grid_start_s) / width_s
         self._sample_bins = 1 / (signal.rate_hz * width_s)
         self._n_samples = 0
-        self._open_bin = 0
+        self._open_bin = math.floor(self._offset_bins + _EDGE)
         self._sum = np.zeros(n_columns)
         self._weight = 0.0
 
     def push(self, rows: Rows) -> Rows:
-        position = self._offset_bins + np.arange(self._n_samples, self._n_samples + len(rows) + 1) * self._sample_bins
-        self._n_samples += len(rows)
-        bins = np.floor(position + _EDGE).astype(int)
-        closed = max(int(bins[-1]), self._open_bin)
-        sums = np.zeros((closed - self._open_bin + 1, len(self._sum)))
-        weights = np.zeros(len(sums))
-        sums[0], weights[0] = self._sum, self._weight
-        self._add(sums, weights, rows, bins[:-1] - self._open_bin, position[:-1] - self._open_bin)
-        self._sum, self._weight, self._open_bin = sums[-1], float(weights[-1]), closed
-        return _means(sums[:-1], weights[:-1])
+        if 0 < len(rows) <= _MEAN_ROWS and self._n_samples:
+            return self._push(rows)
+        before = 0 if self._n_samples or not len(rows) else max(self._open_bin, 0)
+        pieces = [self._push(rows[i : i + _MEAN_ROWS]) for i in range(0, len(rows), _MEAN_ROWS)]
+        return np.concatenate([np.full((before, self.n_columns), np.nan), *pieces])
 
     def flush(self) -> Rows:
         last = _means(self._sum[None], np.array([self._weight]))
-        return last[:0] if self._weight == 0 else last
+        return last[:0] if self._weight == 0 or self._open_bin < 0 else last
 
     def state(self) -> State:
         return {
@@ -133,26 +130,29 @@ class _Mean(Stage):
         self._n_samples, self._open_bin = int(state["n_samples"]), int(state["open_bin"])
         self._sum, self._weight = state["sum"].copy(), float(state["weight"])
 
-    def _add(self, sums: Rows, weights: np.ndarray, rows: Rows, bins: np.ndarray, position: np.ndarray) -> None:
-        """Give each sample to its bin, and the part that sticks out to the next."""
-        use = (bins >= 0) & ~np.isnan(rows[:, 0])
-        if not use.all():
-            rows, bins, position = rows[use], bins[use], position[use]
-        if not len(rows):
-            return
-        inside = np.minimum(bins + 1 - position, self._sample_bins)
-        beyond = self._sample_bins - inside
-        over = np.flatnonzero(beyond > _EDGE)
-        first = np.flatnonzero(np.diff(bins, prepend=-1))
-        sums[bins[first]] += np.add.reduceat(rows * inside[:, None], first)
-        weights[bins[first]] += np.add.reduceat(inside, first)
-        sums[bins[over] + 1] += rows[over] * beyond[over, None]
-        weights[bins[over] + 1] += beyond[over]
+    def _push(self, rows: Rows) -> Rows:
+        starts = self._offset_bins + np.arange(self._n_samples, self._n_samples + len(rows) + 1) * self._sample_bins
+        closed = math.floor(starts[-1] + _EDGE)
+        bins = np.arange(self._open_bin, closed + 1)[:, None]
+        overlap = np.maximum(np.minimum(starts[1:], bins + 1) - np.maximum(starts[:-1], bins), 0)
+        missing = np.isnan(rows[:, 0])
+        if missing.any():
+            overlap[:, missing] = 0
+            rows = np.where(missing[:, None], 0, rows)
+        sums, weights = overlap @ rows, overlap.sum(axis=1)
+        sums[0] += self._sum
+        weights[0] += self._weight
+        ready = slice(max(-self._open_bin, 0), len(sums) - 1)
+        self._n_samples += len(rows)
+        self._sum, self._weight, self._open_bin = sums[-1], float(weights[-1]), closed
+        return _means(sums[ready], weights[ready])
 
 
 def _means(sums: Rows, weights: np.ndarray) -> Rows:
-    measured = (weights >= _LEAST_MEASURED)[:, None]
-    return np.divide(sums, weights[:, None], out=np.full_like(sums, np.nan), where=measured)
+    if not len(sums):
+        return sums
+    measured = weights >= _LEAST_MEASURED
+    return sums / np.where(measured, weights, np.nan)[:, None]
 
 
 class _Center(Stage):

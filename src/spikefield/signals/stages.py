@@ -21,6 +21,7 @@ State = dict[str, np.ndarray]
 
 _SHARE_BEYOND_LOOKAHEAD = 1e-9
 _SMALLEST_BLOCK = 1024
+_SHORT_ROWS = 24
 
 
 class Stage(ABC):
@@ -57,6 +58,7 @@ class CausalFilter(Stage):
         self.sos = sos
         self._unit_state = steady_state(sos)[:, :, None]
         self._zi = np.zeros((len(sos), 2, n_columns))
+        self._short_maps: dict[int, np.ndarray] = {}
         self._fresh = np.ones(n_columns, bool)
         self._any_fresh = True
         self._bad = np.zeros(n_columns, bool)
@@ -99,8 +101,23 @@ class CausalFilter(Stage):
         if self._any_fresh:
             self._zi[:, :, self._fresh] = self._unit_state * rows[0, self._fresh]
             self._fresh[:] = self._any_fresh = False
-        filtered, self._zi = sosfilt(self.sos, rows, axis=0, zi=self._zi)
-        return filtered
+        if len(rows) > _SHORT_ROWS:
+            filtered, self._zi = sosfilt(self.sos, rows, axis=0, zi=self._zi)
+            return filtered
+        after = self._short_map(len(rows)) @ np.concatenate([rows, self._zi.reshape(-1, self.n_columns)])
+        self._zi = after[len(rows) :].reshape(self._zi.shape)
+        return after[: len(rows)]
+
+    def _short_map(self, n_rows: int) -> np.ndarray:
+        """Return the matrix from (rows, state) to (filtered rows, next state): scipy's own filter of unit inputs.
+
+        A live stream pushes few rows at a time; one product takes a fifth of the time of a call of `sosfilt`.
+        """
+        if n_rows not in self._short_maps:
+            units = np.eye(n_rows + 2 * len(self.sos))
+            filtered, zi = sosfilt(self.sos, units[:n_rows], axis=0, zi=units[n_rows:].reshape(len(self.sos), 2, -1))
+            self._short_maps[n_rows] = np.concatenate([filtered, zi.reshape(2 * len(self.sos), -1)])
+        return self._short_maps[n_rows]
 
 
 class ZeroPhaseFilter(Stage):
