@@ -1,0 +1,140 @@
+"""MATLAB v5 through scipy, after a check that the file is whole: struct arrays as lists of records."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+
+from spikefield.errors import InputError
+from spikefield.recordings.readers import guard, hdf5
+
+_HEADER_BYTES, _COMPRESSED, _PIECE = 128, 15, 1 << 20
+
+
+def is_mat5(path: Path) -> bool:
+    """Tell whether a file carries the header of MATLAB v5 (v6 and v7 included)."""
+    start = guard.head(path, _HEADER_BYTES)
+    return len(start) == _HEADER_BYTES and start[124:128] in (b"\x00\x01IM", b"\x01\x00MI")
+
+
+def names(path: Path) -> set[str]:
+    """Return the names of the variables; empty where the file is not readable MATLAB v5."""
+    if not is_mat5(path):
+        return set()
+    try:
+        return {name for name, _, _ in scipy.io.whosmat(str(path))}
+    except Exception:  # a damaged file matches no reader; opening it for reading says what is wrong
+        return set()
+
+
+def load(path: Path, name: str, layout: str) -> np.ndarray:
+    """Return one variable of a whole file.
+
+    Raises:
+        InputError: another format, truncated, damaged, or the variable is missing.
+    """
+    guard.check_file(path)
+    if not is_mat5(path):
+        what = "HDF5 (MATLAB 7.3; save it with -v7)" if hdf5.is_hdf5(path) else f"{guard.head(path, 16)!r}"
+        raise InputError(f"{path}: is not MATLAB v5, but starts as {what}; expected {layout}. Check how it was saved.")
+    with guard.readable(path, layout):
+        check_whole(path)
+        content = scipy.io.loadmat(str(path), variable_names=[name])
+    if name not in content:
+        there = ", ".join(sorted(names(path))) or "nothing"
+        raise InputError(f"{path}: {name}: missing; the file holds {there}. Check that it is {layout}.")
+    return content[name]
+
+
+def check_whole(path: Path) -> None:
+    """Walk the elements of a file and inflate them, which checks every length and every checksum.
+
+    scipy stops reading an element when it has what it needs, before its checksum.
+
+    Raises:
+        InputError: an element reaches beyond the file or does not inflate.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        order = "<" if file.read(_HEADER_BYTES)[126:128] == b"IM" else ">"
+        place = _HEADER_BYTES
+        while place < size:
+            tag = file.read(8)
+            kind, count = struct.unpack(f"{order}II", tag) if len(tag) == 8 else (0, size)
+            if place + 8 + count > size:
+                raise InputError(
+                    f"{path}: truncated: the element at byte {place} needs {count} bytes, but the file ends after "
+                    f"{max(size - place - 8, 0)}. Fetch the file again."
+                )
+            _check_element(path, file.read, kind, count, place)
+            place += 8 + count
+
+
+def _check_element(path: Path, read: Any, kind: int, count: int, place: int) -> None:
+    inflate, left = zlib.decompressobj(), count
+    while left:
+        piece = read(min(left, _PIECE))
+        left -= len(piece)
+        if kind != _COMPRESSED:
+            continue
+        try:
+            while piece:
+                inflate.decompress(piece, _PIECE)
+                piece = inflate.unconsumed_tail
+        except zlib.error as error:
+            raise InputError(f"{path}: damaged at byte {place} ({error}). Fetch the file again.") from error
+    if kind == _COMPRESSED and not inflate.eof:
+        raise InputError(f"{path}: the element at byte {place} ends early. Fetch the file again.")
+
+
+def records(value: np.ndarray, where: str) -> list[np.void]:
+    """Return a struct array, or a cell array of structs, as a list of records.
+
+    Raises:
+        InputError: neither a struct nor cells of them.
+    """
+    return list(_walk(np.asarray(value), where))
+
+
+def _walk(value: np.ndarray, where: str, depth: int = 0) -> Iterator[np.void]:
+    if value.dtype.names:
+        yield from value.ravel()
+    elif value.dtype == object and depth < 4:
+        for item in value.ravel():
+            yield from _walk(np.asarray(item), where, depth + 1)
+    elif value.size:
+        raise InputError(f"{where}: must be a struct array, got {value.dtype} of shape {value.shape}.")
+
+
+def field(record: np.void, name: str, where: str) -> np.ndarray:
+    """Return a field of a record.
+
+    Raises:
+        InputError: the field is missing; the message lists what is there.
+    """
+    there = record.dtype.names or ()
+    if name not in there:
+        raise InputError(f"{where}.{name}: missing; the struct holds {', '.join(there)}. Check the file's layout.")
+    return np.asarray(record[name])
+
+
+def numbers(record: np.void, name: str, where: str, *, columns: int | None = None) -> np.ndarray:
+    """Return a numeric field as float64: a vector, or a matrix of at least `columns` columns.
+
+    Raises:
+        InputError: missing, not numbers, or of another shape.
+    """
+    value = field(record, name, where)
+    if value.dtype.kind not in "fiub":
+        raise InputError(f"{where}.{name}: must hold numbers, got {value.dtype}. Check how it was saved.")
+    if columns is None:
+        if value.size not in (0, max(value.shape, default=0)):
+            raise InputError(f"{where}.{name}: must be a vector, got shape {value.shape}. Check how it was saved.")
+        return value.astype(np.float64).ravel()
+    if value.ndim != 2 or value.shape[1] < columns:
+        raise InputError(f"{where}.{name}: must be (samples, {columns} or more), got shape {value.shape}.")
+    return value.astype(np.float64)

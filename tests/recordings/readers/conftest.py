@@ -1,0 +1,6 @@
+"""Puts the synthetic writers within reach of the readers' tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
