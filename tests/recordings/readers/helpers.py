@@ -7,9 +7,9 @@ import numpy as np
 from spikefield.recordings.readers import RawSession, SeriesChoice, find_reader
 
 
-def read(path: Path, *, name: str | None = None, **choice: tuple[str, ...]) -> list[RawSession]:
+def read(path: Path | str, *, name: str | None = None, **choice: tuple[str, ...]) -> list[RawSession]:
     """Every recording of a file, by the reader that is found for it."""
-    return list(find_reader(path, name).read(path, SeriesChoice(**choice)))
+    return list(find_reader(path, name).read(Path(path), SeriesChoice(**choice)))
 
 
 def by_unit(raw: RawSession) -> dict[str, np.ndarray]:

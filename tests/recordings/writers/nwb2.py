@@ -1,9 +1,11 @@
 """NWB 2 files through pynwb: units, several ElectricalSeries, behaviour on its own clock, trials."""
 
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pynwb
 from pynwb.behavior import BehavioralTimeSeries, Position
@@ -27,7 +29,14 @@ class Truth:
     places_um: np.ndarray
 
 
-def write(
+def write(path: Path, **options) -> Truth:
+    """Write a file, see `_write`; pynwb warns of the very faults that are planted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return _write(path, **options)
+
+
+def _write(
     path: Path,
     *,
     seconds: float = 4.0,
@@ -40,10 +49,12 @@ def write(
 ) -> Truth:
     """Write a file; `gap` = (first LFP sample after it, seconds without samples) puts the LFP on time stamps."""
     generator = np.random.default_rng(seed)
-    file = pynwb.NWBFile("synthetic", "id-1", datetime(2020, 1, 1, tzinfo=UTC))
+    file = pynwb.NWBFile(
+        session_description="synthetic", identifier="id-1", session_start_time=datetime(2020, 1, 1, tzinfo=UTC)
+    )
     file.subject = pynwb.file.Subject(subject_id="C", species="Macaca mulatta", sex="M", age="P5Y")
-    device = file.create_device("array")
-    group = file.create_electrode_group("M1", description="M1", location="M1", device=device)
+    device = file.create_device(name="array")
+    group = file.create_electrode_group(name="M1", description="M1", location="M1", device=device)
     places = np.array([(400.0 * i, 800.0 * i) for i in range(4)])
     for x, y in places:
         file.add_electrode(group=group, location="M1", rel_x=x, rel_y=y)
@@ -59,19 +70,29 @@ def write(
         places_um=places[1:],
     )
     if lfp:
-        region = file.create_electrode_table_region([1, 2, 3], "LFP channels")
+        region = file.create_electrode_table_region(region=[1, 2, 3], description="LFP channels")
         clock = {"rate": truth.lfp_rate_hz, "starting_time": truth.lfp_start_s}
         if gap:
             stamps = truth.lfp_start_s + np.arange(len(truth.lfp)) / truth.lfp_rate_hz
             stamps[gap[0] :] += gap[1]
             clock = {"timestamps": stamps}
-        data = np.ascontiguousarray(truth.lfp.T) if turned else truth.lfp
-        series = ElectricalSeries("LFP", data, region, conversion=CONVERSION_V, offset=offset_v, **clock)
-        file.create_processing_module("ecephys", "field potential").add(LFP(electrical_series=series, name="LFP"))
+        series = ElectricalSeries(
+            name="LFP", data=truth.lfp, electrodes=region, conversion=CONVERSION_V, offset=offset_v, **clock
+        )
+        file.create_processing_module(name="ecephys", description="field potential").add(
+            LFP(electrical_series=series, name="LFP")
+        )
     if raw:
-        region = file.create_electrode_table_region([0, 1, 2, 3], "all channels")
+        region = file.create_electrode_table_region(region=[0, 1, 2, 3], description="all channels")
         file.add_acquisition(
-            ElectricalSeries("broadband", truth.raw, region, conversion=CONVERSION_V, rate=5000.0, starting_time=0.0)
+            ElectricalSeries(
+                name="broadband",
+                data=truth.raw,
+                electrodes=region,
+                conversion=CONVERSION_V,
+                rate=5000.0,
+                starting_time=0.0,
+            )
         )
     _behavior(file, truth)
     for i, spikes in enumerate(truth.spikes):
@@ -80,11 +101,21 @@ def write(
         file.add_trial(start_time=start, stop_time=stop)
     with pynwb.NWBHDF5IO(path, "w") as io:
         io.write(file)
+    if turned:
+        _turn(path, "processing/ecephys/LFP/LFP/data")
     return truth
 
 
+def _turn(path: Path, name: str) -> None:
+    """Lay a dataset the wrong way round, which pynwb itself refuses to write."""
+    with h5py.File(path, "r+") as file:
+        attrs, values = dict(file[name].attrs), file[name][()]
+        del file[name]
+        file.create_dataset(name, data=np.ascontiguousarray(values.T)).attrs.update(attrs)
+
+
 def _behavior(file: pynwb.NWBFile, truth: Truth) -> None:
-    module = file.create_processing_module("behavior", "movement")
+    module = file.create_processing_module(name="behavior", description="movement")
     position = Position(name="Position")
     position.create_spatial_series(
         name="cursor_pos",
