@@ -109,10 +109,10 @@ def _name(axes: Axes, y: int, text: str, *, heading: bool) -> None:
         return
     axes.annotate(text, (0, y), (left + 15, 0), weight="bold" if text == STUDENT else "normal", **place)
     shift = ScaledTranslation((left + 5) / 72, 0, axes.figure.dpi_scale_trans)
-    _mark(axes, 0, y, text, size=6, transform=axes.get_yaxis_transform() + shift)
+    _mark(axes, 0.0, y, text, size=6.0, transform=axes.get_yaxis_transform() + shift)
 
 
-def _mark(axes: Axes, x: float, y: float, model: str, *, size: float, **place: Any) -> None:
+def _mark(axes: Axes, x: float, y: int, model: str, *, size: float, **place: Any) -> None:
     style = look(model)
     face = PAPER if style.linear and style.marker != "x" else style.color
     axes.plot([x], [y], style.marker, ms=size, mfc=face, mec=style.color, mew=1.7, clip_on=False, zorder=4, **place)

@@ -99,9 +99,8 @@ def comparisons(verdict: Verdict) -> Rows:
 
 
 def _compared(comparison: Comparison) -> str:
-    agree = f", in {comparison.sessions_higher} of {comparison.sessions}" if comparison.sessions > 1 else ""
-    higher = f" (above{agree})" if agree else ""
-    return f"{with_interval(comparison.difference, signed=True)}: {_FINDINGS[comparison.finding]}{higher}"
+    above = f" (above in {comparison.sessions_higher} of {comparison.sessions})" if comparison.sessions > 1 else ""
+    return f"{with_interval(comparison.difference, signed=True)}: {_FINDINGS[comparison.finding]}{above}"
 
 
 def main_table(results: pd.DataFrame) -> Rows:

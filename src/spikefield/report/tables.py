@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -55,10 +56,14 @@ class Panel:
         """Return the models that have a score here, in the order of the report."""
         return in_order(self.runs["model"].unique())
 
+    @cached_property
+    def _by_seed(self) -> dict[str, pd.DataFrame]:
+        wide = self.runs.pivot_table(index=["model", "seed"], columns="session", values="value", aggfunc="mean")
+        return {str(m): table.droplevel("model").dropna(axis=1, how="all") for m, table in wide.groupby(level="model")}
+
     def by_seed(self, model: str) -> pd.DataFrame:
         """Return the R² of one model, a row a seed and a column a session, seeds that miss a session left out."""
-        runs = self.runs[self.runs["model"] == model]
-        table = runs.pivot_table(index="seed", columns="session", values="value", aggfunc="mean")
+        table = self._by_seed[model]
         complete = table.dropna()
         return complete if len(complete) else table.mean().to_frame().T
 
