@@ -160,6 +160,18 @@ def test_field_falls_with_frequency_and_has_a_line_peak(minute):
     assert 20 < minute.arrays["lfp"].std() < 200
 
 
+def test_movement_potential_is_weak_and_slow():
+    with_it, without = (
+        simulate_session(dataclasses.replace(SHORT, movement_uv=size_uv), index=0) for size_uv in (5.0, 1e-9)
+    )
+    potential = with_it.arrays["lfp"] - without.arrays["lfp"]
+    assert 2 < potential.std() < 0.1 * with_it.arrays["lfp"].std()
+    frequency_hz, spectrum = power(potential, 500)
+    assert spectrum[frequency_hz <= 5].sum() > 0.97 * spectrum.sum()
+    state = block_mean(with_it.state, 2)
+    assert lagged_ridge_r2(*split(Stretch(state, block_mean(potential[:, :5], 10)), gap=10), lag_bins=10) > 0.99
+
+
 def test_beta_falls_while_the_hand_moves(full):
     sections = signal.butter(3, (13, 30), btype="bandpass", fs=500, output="sos")
     beta = block_mean(signal.sosfiltfilt(sections, full.arrays["lfp"], axis=0) ** 2, 5).mean(axis=1)

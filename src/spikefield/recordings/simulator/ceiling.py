@@ -49,7 +49,7 @@ def block_mean(series: Float[np.ndarray, "time dim"], step: int) -> Float[np.nda
 def lagged_ridge_r2(train: Sequence[Stretch], test: Stretch, *, lag_bins: int) -> float:
     """Fit ridge on features at -lag..+lag bins and return R² on `test`, mean over target dims.
 
-    The penalty is chosen on the last fifth of the training time, then the fit is made on all of it.
+    The penalty is chosen on the last fifth of each training stretch; then that fifth is fitted too.
     """
     return float(np.mean(r2_by_dim(fit_lagged_ridge(train, lag_bins=lag_bins), test, lag_bins=lag_bins)))
 
@@ -66,21 +66,24 @@ def fit_lagged_ridge(train: Sequence[Stretch], *, lag_bins: int) -> LinearMap:
     early, late = [], []
     for stretch in train:
         border = round(0.8 * len(stretch.target))
-        early.append(_moments(_lagged(Stretch(stretch.features[:border], stretch.target[:border]), lag_bins)))
-        late.append(_lagged(Stretch(stretch.features[border:], stretch.target[border:]), lag_bins))
-    errors = [
-        sum(np.sum((y - x @ fit.weights - fit.intercept) ** 2) for x, y in late)
-        for fit in _solve(_total(early), _PENALTIES)
-    ]
-    best = _PENALTIES[int(np.argmin(errors))]
-    return _solve(_total(early + [_moments(part) for part in late]), np.array([best]))[0]
+        early.append(Stretch(stretch.features[:border], stretch.target[:border]))
+        late.append(Stretch(stretch.features[border:], stretch.target[border:]))
+    moments = _total([_moments(stretch, lag_bins) for stretch in early])
+    fits = _solve(moments, _PENALTIES)
+    errors = np.sum([_squared_errors(fits, stretch, lag_bins) for stretch in late], axis=(0, 2))
+    best = _PENALTIES[[int(np.argmin(errors))]]
+    return _solve(_total([moments, *(_moments(stretch, lag_bins) for stretch in late)]), best)[0]
 
 
 def r2_by_dim(fit: LinearMap, test: Stretch, *, lag_bins: int) -> Float[np.ndarray, " dim"]:
     """Return R² of each target dim."""
-    inputs, target = _lagged(test, lag_bins)
-    left = np.sum((target - inputs @ fit.weights - fit.intercept) ** 2, axis=0)
-    return 1 - left / np.sum((target - target.mean(axis=0)) ** 2, axis=0)
+    target = _lagged(test, lag_bins).target
+    return 1 - _squared_errors([fit], test, lag_bins)[0] / np.sum((target - target.mean(axis=0)) ** 2, axis=0)
+
+
+def _squared_errors(fits: Sequence[LinearMap], stretch: Stretch, lag_bins: int) -> Float[np.ndarray, "fit dim"]:
+    inputs, target = _lagged(stretch, lag_bins)
+    return np.array([np.sum((target - inputs @ fit.weights - fit.intercept) ** 2, axis=0) for fit in fits])
 
 
 class _Moments(NamedTuple):
@@ -98,8 +101,8 @@ def _lagged(stretch: Stretch, lag_bins: int) -> Stretch:
     return Stretch(inputs, stretch.target[lag_bins : lag_bins + len(inputs)])
 
 
-def _moments(part: Stretch) -> _Moments:
-    x, y = part
+def _moments(stretch: Stretch, lag_bins: int) -> _Moments:
+    x, y = _lagged(stretch, lag_bins)
     return _Moments(len(x), x.sum(axis=0), y.sum(axis=0), x.T @ x, x.T @ y)
 
 

@@ -1,4 +1,9 @@
-"""Every constant of the simulator, with where it comes from; changing one makes another corpus, not a better one."""
+"""Every constant of the simulator, with where it comes from.
+
+They were fixed from the cited values and from linear decoders alone, before any network was trained on a simulated
+recording, and are frozen since: docs/simulator.md has the table of that calibration. Changing one makes another
+corpus, whose scores compare with nobody's.
+"""
 
 import math
 from dataclasses import dataclass, fields
@@ -35,8 +40,8 @@ class SimulatorConfig:
 
     Cortical state: shared by all sessions and subjects.
         n_state: dimensions; seven follow the drivers, the others are private.
-        lead_s: how far the state runs ahead of the hand; motor cortex leads by about 0.1 s (Moran & Schwartz 1999,
-            J Neurophysiol).
+        lead_s: how far the state runs ahead of the hand; motor cortex leads by the order of 0.1 s (Moran & Schwartz
+            1999, J Neurophysiol).
         state_tau_s: low-pass of the drivers.
         position_scale_cm, velocity_scale_cm_s, speed_scale_cm_s, error_scale_cm: what counts as one; that cortex
             carries direction and velocity: Georgopoulos et al. 1982, J Neurosci; speed: Moran & Schwartz 1999.
@@ -114,10 +119,10 @@ class SimulatorConfig:
     movement_uv: float = 5.0
     movement_length_um: float = 600.0
     loading_keep: float = 0.99
-    nuisance_uv: float = 60.0
-    nuisance_sources: int = 12
+    nuisance_uv: float = 100.0
+    nuisance_sources: int = 20
     nuisance_length_um: float = 1500.0
-    background_uv: float = 8.0
+    background_uv: float = 6.0
     field_exponent: float = 2.0
     field_knee_hz: float = 0.2
     gain_spread: float = 0.15

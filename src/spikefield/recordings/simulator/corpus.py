@@ -1,7 +1,7 @@
 """Sessions of a corpus, one at a time: shared state map, subjects' arrays, drifting loadings, fresh units."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ from torch_brain.data import Data
 
 from spikefield.errors import InputError
 from spikefield.recordings.arrays import from_arrays
+from spikefield.recordings.simulator.array import Array, Loadings, draw_array, draw_loadings, drift
 from spikefield.recordings.simulator.config import SimulatorConfig
 from spikefield.recordings.simulator.cortex import draw_axes, lead_samples, run_state
-from spikefield.recordings.simulator.lfp import Array, Loadings, draw_array, draw_loadings, drift, record_field
+from spikefield.recordings.simulator.lfp import record_field
 from spikefield.recordings.simulator.movement import move
 from spikefield.recordings.simulator.spikes import Units, draw_spikes, draw_units, firing_rates_hz
 
@@ -81,14 +82,33 @@ def simulate_session(
     """
     for name, value in {"seed": seed, "index": index, "take": take}.items():
         if value < 0:
-            raise InputError(f"`{name}` must be 0 or more, got {value}.")
+            raise InputError(f"`{name}` must be 0 or more, got {value}. Count from 0.")
     subject, number = index % config.n_subjects, index // config.n_subjects
-    axes = draw_axes(config, _generator(seed, _BRAIN))
     array, loadings = _implant(config, subject=subject, number=number, seed=seed)
-    n_channels = len(array.positions_um)
-    units = draw_units(config, n_channels=n_channels, generator=_generator(seed, _UNITS, index))
+    units = draw_units(config, n_channels=len(array.positions_um), generator=_generator(seed, _UNITS, index))
+    arrays, state, reaches_s = _record(
+        config, draw_axes(config, _generator(seed, _BRAIN)), units, array, loadings, key=(seed, _TAKE, index, take)
+    )
+    letter = chr(ord("a") + subject)
+    names = {"session": f"sim-{letter}-{number + 1:02d}", "subject": f"sim-{letter}"}
+    made = {"seed": seed, "index": index, "take": take, "config": asdict(config)}
+    source = {"reader": "simulator", "lfp_unit": "microvolt", "behavior_unit": "cm/s", **made}
+    return SimulatedSession(
+        **names,
+        arrays={**names, **arrays, "source": source},
+        state=state,
+        reaches_s=reaches_s,
+        units=units,
+        array=array,
+        loadings=loadings,
+    )
 
-    hand_rng, state_rng, spike_rng, field_rng = (_generator(seed, _TAKE, index, take, part) for part in range(4))
+
+def _record(
+    config: SimulatorConfig, axes: np.ndarray, units: Units, array: Array, loadings: Loadings, *, key: tuple[int, ...]
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Let the hand move and record it: arrays for `from_arrays`, the state, and the reaches that were completed."""
+    hand_rng, state_rng, spike_rng, field_rng = (_generator(*key, part) for part in range(4))
     samples = round(config.session_s * config.kinematics_rate_hz)
     movement = move(config, samples=samples + lead_samples(config), generator=hand_rng)
     state = run_state(config, movement, axes, generator=state_rng)
@@ -105,11 +125,7 @@ def simulate_session(
         loadings=loadings,
         generator=field_rng,
     )
-    letter = chr(ord("a") + subject)
-    name = f"sim-{letter}-{number + 1:02d}"
     arrays = {
-        "session": name,
-        "subject": f"sim-{letter}",
         "spike_times": spike_times_s,
         "spike_units": spike_units,
         "lfp": field_uv,
@@ -118,19 +134,8 @@ def simulate_session(
         "behavior_rate_hz": config.kinematics_rate_hz,
         "behavior_names": ["vx", "vy"],
         "channel_positions_um": array.positions_um,
-        "source": {"reader": "simulator", "seed": seed, "index": index, "take": take, "lfp_unit": "microvolt"},
     }
-    inside = movement.reaches_s[:, 1] <= config.session_s
-    return SimulatedSession(
-        session=name,
-        subject=f"sim-{letter}",
-        arrays=arrays,
-        state=state,
-        reaches_s=movement.reaches_s[inside],
-        units=units,
-        array=array,
-        loadings=loadings,
-    )
+    return arrays, state, movement.reaches_s[movement.reaches_s[:, 1] <= config.session_s]
 
 
 def _implant(config: SimulatorConfig, *, subject: int, number: int, seed: int) -> tuple[Array, Loadings]:
