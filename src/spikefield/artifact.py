@@ -37,6 +37,7 @@ from spikefield.windows.binned import BinnedSession
 FORMAT_VERSION = 1
 _FORMAT = "spikefield-model"
 _SEPARATOR = "|"
+Network = MaskedAutoencoder | Student
 _LARGEST_CONFIG_BYTES = 64 << 20
 _PACKAGES = ("spikefield", "torch", "torch-brain", "numpy", "scipy", "lightning", "safetensors", "scikit-learn")
 
@@ -46,7 +47,7 @@ class Model:
     """A trained network with all that is needed to use it on the sessions it knows."""
 
     name: str
-    network: MaskedAutoencoder | Student
+    network: Network
     trained_on: tuple[str, ...]
     bin_width_ms: float
     window_bins: int
@@ -128,7 +129,7 @@ def load(folder: str | Path) -> Model:
     )
 
 
-def weights_hash(network: MaskedAutoencoder | Student) -> str:
+def weights_hash(network: Network) -> str:
     """Return a hash of all weights, the lineage of what is trained from them."""
     digest = hashlib.sha256()
     for name, tensor in sorted(_tensors(network).items()):
@@ -137,7 +138,7 @@ def weights_hash(network: MaskedAutoencoder | Student) -> str:
     return digest.hexdigest()
 
 
-def _tensors(network: MaskedAutoencoder | Student) -> dict[str, Tensor]:
+def _tensors(network: Network) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
@@ -197,7 +198,7 @@ def _check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
             raise InputError(f"{path}: differs from the hash in config.json. Fetch the model again.")
 
 
-def _build(config: dict[str, Any]) -> MaskedAutoencoder | Student:
+def _build(config: dict[str, Any]) -> Network:
     try:
         fields = dict(config["encoder"])
         transformer = TransformerConfig(**fields.pop("transformer"))

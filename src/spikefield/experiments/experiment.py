@@ -72,7 +72,7 @@ def run_experiment(
         raise InputError(f"`seeds` must be one or more different whole numbers, got {list(seeds)}.")
     corpus = read_corpus(data, config=config)
     config = replace(config, binning=corpus.binning)
-    experiment = Experiment(corpus, config, _paired(corpus, distill_on), tuple(seeds))
+    experiment = Experiment(corpus, config, paired_sessions(corpus, distill_on), tuple(seeds))
     workspace = Workspace(out)
     workspace.claim({"config": asdict(config), "data": corpus.hashes, "distill_on": list(experiment.distill_on)})
     outputs.write_splits(out, corpus.sessions)
@@ -222,7 +222,7 @@ class _Runner:
         return RunConfig(optimiser, bins, seed, f"{label} (seed {seed})", hardware, self.progress)
 
 
-def _paired(corpus: Corpus, wanted: Sequence[str] | None) -> tuple[BinnedSession, ...]:
+def paired_sessions(corpus: Corpus, wanted: Sequence[str] | None) -> tuple[BinnedSession, ...]:
     """Return the sessions to distil on; by default the first that holds spikes and field."""
     possible = corpus.having("spikes", "lfp")
     if not possible:

@@ -91,8 +91,8 @@ def _write_arrays(out: Path, session: BinnedSession, models: Sequence[Model]) ->
     if session.lfp is not None:
         predicted["pred_ridge-lfp"] = scoring.baselines.ridge_lfp(session).predicted
     if models:
-        _write_npz(out / "predictions" / f"{session.session_id}.npz", predicted)
-        _write_npz(out / "representations" / f"{session.session_id}.npz", represented)
+        write_npz(out / "predictions" / f"{session.session_id}.npz", predicted)
+        write_npz(out / "representations" / f"{session.session_id}.npz", represented)
 
 
 def _colour(behavior: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -110,7 +110,8 @@ def _colour(behavior: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]
     return {"direction_rad": angle, "speed": np.hypot(first, second), "color_name": np.array(label)}
 
 
-def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays, whole or not at all."""
     with files.whole(path) as temporary:
         temporary.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

@@ -1,0 +1,168 @@
+"""The command line: one function a command, flags from its signature; nothing heavy is imported before it is needed."""
+
+import importlib
+import importlib.metadata
+import inspect
+import logging
+import sys
+import warnings
+from argparse import ArgumentError
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+from spikefield.errors import InputError
+
+COMMANDS = {
+    "demo": ("spikefield.experiments.commands", "simulate four sessions and run the whole experiment on them"),
+    "simulate": ("spikefield.experiments.commands", "write simulated recordings"),
+    "prepare": ("spikefield.preparation.commands", "turn recordings into prepared sessions"),
+    "validate": ("spikefield.preparation.commands", "check prepared sessions and say what each can be used for"),
+    "experiment": ("spikefield.experiments.commands", "teacher, autoencoders, student, baselines and the report"),
+    "pretrain": ("spikefield.experiments.commands", "train a masked autoencoder on spikes or field"),
+    "finetune": ("spikefield.experiments.commands", "go on training it on known or new sessions, without labels"),
+    "distill": ("spikefield.experiments.commands", "train a field student towards a frozen spike teacher"),
+    "embed": ("spikefield.experiments.commands", "write a model's representation of every bin"),
+    "evaluate": ("spikefield.experiments.commands", "score a model's representations on test time"),
+    "report": ("spikefield.experiments.commands", "write an experiment's report again"),
+}
+_DEFAULT_PRESET = "quick"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; a caller's mistake is one line on standard error and exit status 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return
+    if arguments[0] == "--version":
+        print(importlib.metadata.version("spikefield"))
+        return
+    sys.exit(_run(arguments[0], arguments[1:]))
+
+
+def _run(name: str, flags: list[str]) -> int:
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("spikefield").setLevel(logging.INFO)
+    warnings.showwarning = _show_warning
+    try:
+        if name not in COMMANDS:
+            raise InputError(f"`command` must be one of {', '.join(COMMANDS)}, got {name!r}.")
+        function = getattr(importlib.import_module(COMMANDS[name][0]), name)
+        _call(name, function, flags)
+    except InputError as error:
+        return _fail(str(error), status=2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again to continue", status=130)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}. Check the path, its rights and the disk.", status=2)
+    return 0
+
+
+def _fail(message: str, *, status: int) -> int:
+    print(f"spikefield: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    from spikefield.errors import DroppedDataWarning
+
+    if issubclass(category, DroppedDataWarning):
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def _call(name: str, function: Callable[..., None], flags: list[str]) -> None:
+    """Parse the flags by the function's signature and call it."""
+    from jsonargparse import ArgumentParser
+
+    parameters = inspect.signature(function, eval_str=True).parameters
+    lists = {p: item for p in parameters if (item := _item_type(parameters[p].annotation)) is not None}
+    parser = ArgumentParser(
+        prog=f"spikefield {name}",
+        description=(inspect.getdoc(function) or "").split("\n", 1)[0],
+        default_config_files=[str(_preset(flags))] if "config" in parameters else [],
+        exit_on_error=False,
+    )
+    positional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    for parameter in positional:
+        _add_one(parser, parameter.name, parameter, lists, function)
+    parser.add_function_arguments(function, skip={"config", *lists, *(p.name for p in positional)}, as_group=False)
+    for parameter in (p for p in parameters.values() if p.name in lists and p not in positional):
+        _add_one(parser, f"--{parameter.name}", parameter, lists, function)
+    if "config" in parameters:
+        _add_config(parser)
+    try:
+        values = vars(parser.instantiate_classes(parser.parse_args(flags)))
+    except (ArgumentError, TypeError) as error:
+        raise InputError(f"{error}. `spikefield {name} --help` lists the flags.") from error
+    function(**_arguments(values, parameters))
+
+
+def _arguments(values: dict[str, Any], parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """Gather the fields of the configuration, which are flags of their own, into one object."""
+    if "config" not in parameters:
+        return values
+    from spikefield.config import ExperimentConfig
+
+    config = ExperimentConfig(**{f.name: values[f.name] for f in fields(ExperimentConfig)})
+    return {p: values[p] for p in parameters if p != "config"} | {"config": config}
+
+
+def _preset(flags: list[str]) -> Path:
+    """Return the preset's file, which has to be known before the flags are parsed."""
+    from spikefield.config import preset_path
+
+    for flag, value in zip(flags, [*flags[1:], ""], strict=True):
+        if flag == "--preset":
+            return preset_path(value)
+        if flag.startswith("--preset="):
+            return preset_path(flag.removeprefix("--preset="))
+    return preset_path(_DEFAULT_PRESET)
+
+
+def _add_config(parser: Any) -> None:
+    from jsonargparse import ActionConfigFile
+
+    from spikefield.config import PRESETS, ExperimentConfig
+
+    parser.add_class_arguments(ExperimentConfig, as_group=False)
+    parser.add_argument("--preset", type=str, default=_DEFAULT_PRESET, help=f"start from one of {', '.join(PRESETS)}")
+    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of flags; later flags win")
+
+
+def _item_type(annotation: Any) -> type | None:
+    """Return X of `list[X]` or `list[X] | None`, whose values follow the flag one by one; else None."""
+    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return next((get_args(option)[0] for option in options if get_origin(option) is list), None)
+
+
+def _add_one(
+    parser: Any, flag: str, parameter: inspect.Parameter, lists: dict[str, type], function: Callable[..., None]
+) -> None:
+    """Add a positional argument or a flag of several values, with its line of the docstring."""
+    from docstring_parser import parse
+
+    about = next((p.description for p in parse(function.__doc__ or "").params if p.arg_name == parameter.name), None)
+    several = {"nargs": "+"} if parameter.name in lists else {}
+    default = {} if parameter.default is parameter.empty else {"default": parameter.default}
+    parser.add_argument(flag, type=lists.get(parameter.name, parameter.annotation), help=about, **several, **default)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: spikefield COMMAND ...",
+            "",
+            "Teach a field-potential model what a spike model knows.",
+            "",
+            *lines,
+            "",
+            "`spikefield COMMAND --help` lists a command's flags.",
+        ]
+    )

@@ -1,0 +1,1 @@
+"""From the files a lab has to prepared sessions: read, clean the broadband, check, write."""
