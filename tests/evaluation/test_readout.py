@@ -7,6 +7,7 @@ import pytest
 from evaluation_sessions import linear_session, session_of, smooth
 
 from spikefield.errors import InputError
+from spikefield.evaluation import baselines
 from spikefield.evaluation.baselines import (
     candidate_reaches,
     excess,
@@ -15,6 +16,7 @@ from spikefield.evaluation.baselines import (
     ridge_spikes,
     shuffled_behavior,
     wiener,
+    wiener_null,
 )
 from spikefield.evaluation.lags import bins_of
 from spikefield.evaluation.metrics import r2
@@ -107,6 +109,16 @@ def test_null_of_a_continuous_recording_is_near_zero():
     assert (excess(decode(session, session.lfp), chance) > 0.9).all()
     np.testing.assert_array_equal(chance.r2, null(session, session.lfp, seed=0).r2)
     assert not np.array_equal(chance.r2, null(session, session.lfp, seed=1).r2)
+
+
+def test_null_of_a_lagged_ridge_reads_the_same_lags(monkeypatch):
+    session = linear_session(noise=3.0, n_channels=4, bin_width_ms=10.0)
+    decoded, seen = ridge_lfp(session), {}
+    monkeypatch.setattr(baselines, "decode", lambda s, x, *, lags: seen.update(x=x, lags=lags) or decoded)
+    wiener_null(session, session.lfp, decoded, seed=0)
+    assert seen["lags"] == decoded.lags and decoded.width_bins > 1
+    again = fit(session, seen["x"], lags=seen["lags"])
+    np.testing.assert_array_equal(again.weights, decoded.readout.weights)
 
 
 def test_null_of_trials_is_what_time_in_trial_gives():

@@ -35,9 +35,9 @@ def wiener(session: BinnedSession, channels: Num[np.ndarray, "bin channel"]) -> 
     tried = []
     for reach in candidate_reaches(session.bin_width_ms):
         features = with_reach(session, channels, reach)
-        tried.append((fit(session, features, lags=reach.lags), features, reach.lags))
-    readout, features, lags = max(tried, key=lambda each: _mean(each[0].inner_r2))
-    return score(session, features, readout, lags=lags)
+        tried.append((fit(session, features, lags=reach.lags), features, reach))
+    readout, features, reach = max(tried, key=lambda each: _mean(each[0].inner_r2))
+    return replace(score(session, features, readout, lags=reach.lags), width_bins=reach.width_bins)
 
 
 def candidate_reaches(bin_width_ms: float) -> list[Reach]:
@@ -86,6 +86,14 @@ def null(
     ]
     each = np.stack([run.r2 for run in runs])
     return Null(session.behavior_names, each.mean(0), each, round(float(np.mean([run.n_test for run in runs]))))
+
+
+def wiener_null(
+    session: BinnedSession, channels: Num[np.ndarray, "bin channel"], decoded: Decoded, *, seed: int
+) -> Null:
+    """Return the null of a lagged ridge: the same channels and lags as `decoded`, with shuffled behaviour."""
+    features = with_reach(session, channels, Reach(decoded.lags, decoded.width_bins))
+    return null(session, features, seed=seed, lags=decoded.lags)
 
 
 def excess(decoded: Decoded, chance: Null) -> Float[np.ndarray, "dim"]:

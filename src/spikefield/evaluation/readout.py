@@ -19,7 +19,11 @@ from spikefield.windows.binned import BinnedSession
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Decoded behaviour of a session's test bins and its score. `readout` is None for decoders of another form."""
+    """Decoded behaviour of a session's test bins and its score.
+
+    `readout` is None for decoders of another form; `lags` and `width_bins` say which bins, averaged over how many, it
+    reads.
+    """
 
     names: tuple[str, ...]
     r2: Float[np.ndarray, "dim"]
@@ -27,6 +31,7 @@ class Decoded:
     test_bins: Int[np.ndarray, "test_bin"]
     readout: Readout | None = None
     lags: tuple[int, ...] = (0,)
+    width_bins: int = 1
 
     @property
     def n_test(self) -> int:
