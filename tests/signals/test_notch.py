@@ -1,5 +1,7 @@
 """Mains are found where they are, and only there."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,15 @@ def test_only_confirmed_harmonics_are_taken_out_and_only_training_time_is_looked
 def test_clean_signals_get_no_notch():
     step = fitted(noise(500.0), 500.0, np.ones(4000, bool))
     assert isinstance(step, Nothing) and "no mains found" in step.describe()
+
+
+AXONA = Path(__file__).parents[3] / "shared/data/axona_r1838"
+
+
+@pytest.mark.skipif(not AXONA.is_dir(), reason="the real rat recording ../shared/data/axona_r1838 is not here")
+@pytest.mark.parametrize(("name", "mains_hz"), [("eeg2", 50.0), ("eeg3", None)])
+def test_mains_of_a_real_recording(name, mains_hz):
+    content = (AXONA / f"83812141.{name}").read_bytes()
+    first = content.index(b"data_start") + len(b"data_start")
+    field = np.frombuffer(content[first : content.rindex(b"data_end") - 2], np.int8).astype(np.float32)
+    assert detect_mains_hz(field[:, None], 250.0) == mains_hz

@@ -66,5 +66,5 @@ class AntiAliasConfig(StepConfig):
         bin_rate_hz = training.clock.bin_rate_hz
         if bin_rate_hz > _WORTH_FILTERING * signal.rate_hz:
             return Nothing(label=f"no anti-alias filter: bins of {bin_rate_hz:g} Hz hold all of {signal.rate_hz:g} Hz")
-        sos = anti_alias_sos(bin_rate_hz, rate_hz=signal.rate_hz)
+        sos = anti_alias_sos(bin_rate_hz, rate_hz=signal.rate_hz, form=self.form)
         return SosStep(label=f"anti-alias low-pass, nothing left from {bin_rate_hz / 2:g} Hz", form=self.form, sos=sos)

@@ -92,6 +92,15 @@ class BandPowerStep(FittedStep):
         """Return the reach of the slowest band."""
         return max((filters.reach_s(sos, rate_hz=signal.rate_hz, form=self.form) for sos in self.sos), default=0.0)
 
+    def envelope_delay_ms(self, signal: Signal) -> float:
+        """Return the group delay of the slowest band, at its centre."""
+        centers_hz = [np.sqrt(low * high) for low, high in self.bands_hz if high > 0]
+        delays_ms = [
+            filters.group_delay_ms(sos, center * 0.99, center * 1.01, rate_hz=signal.rate_hz, form=self.form)
+            for sos, center in zip(self.sos, centers_hz, strict=True)
+        ]
+        return max(delays_ms, default=0.0)
+
 
 class _BandPower(Stage):
     """One filter a band side by side; rows leave when every band has them."""

@@ -19,6 +19,7 @@ from spikefield.errors import InputError
 from spikefield.signals.band_power import BandPowerStep
 from spikefield.signals.chain_config import ChainConfig, preset
 from spikefield.signals.decimate import DecimateStep
+from spikefield.signals.filters import mean_delay_ms
 from spikefield.signals.reference import ReferenceConfig, ReferenceStep
 from spikefield.signals.resample import BinsConfig, BinStep
 from spikefield.signals.scaling import LogConfig, LogStep, ZScoreConfig, ZScoreStep
@@ -137,11 +138,15 @@ class FittedChain:
 
     @cached_property
     def delay_ms(self) -> float:
-        """How late the features are against their bin's centre: mean group delay, 1 to 20 Hz (or 1/5 bin rate)."""
+        """How late the features are against their bin's centre: mean group delay, 1 to 20 Hz (or 1/5 bin rate).
+
+        Powers are later by the slowest band's delay.
+        """
         high_hz = min(_DELAY_BAND_HZ[1], _DELAY_SHARE_OF_BIN_RATE * self.clock.bin_rate_hz)
         low_hz = min(_DELAY_BAND_HZ[0], high_hz / 2)
-        phase = np.unwrap(np.angle(self.response(np.linspace(low_hz, high_hz, 200))))
-        return float(-1000 * (phase[-1] - phase[0]) / (2 * np.pi * (high_hz - low_hz)))
+        frequencies_hz = np.linspace(low_hz, high_hz, 200)
+        envelope_ms = sum(step.envelope_delay_ms(signal) for step, signal in self._with_input())
+        return mean_delay_ms(self.response(frequencies_hz), frequencies_hz) + envelope_ms
 
     @cached_property
     def fold_back(self) -> float:
@@ -169,7 +174,8 @@ class FittedChain:
         else:
             lines.append("not causal: looks ahead, not for live use")
         lines.append(f"reach {self.reach_s:.3g} s")
-        if not self.clock.on_grid:
+        takes_power = any(isinstance(step, BandPowerStep) for step in self.steps)
+        if not self.clock.on_grid and not takes_power:
             nyquist_hz = self.clock.bin_rate_hz / 2
             lines.append(f"of a tone above {nyquist_hz:g} Hz at most {self.fold_back:.1%} folds back into the bins")
         return "\n".join(lines)

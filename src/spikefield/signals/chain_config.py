@@ -115,6 +115,7 @@ BINS = ChainConfig(steps=(NotchConfig(), ReferenceConfig(), BinsConfig(), ZScore
 
 PAPER = ChainConfig(
     steps=(
+        DecimateConfig(form="zero_phase"),
         NotchConfig(mains_hz=60.0, form="zero_phase"),
         ReferenceConfig(),
         BandPassConfig(high_hz=50.0, order=4, form="zero_phase"),

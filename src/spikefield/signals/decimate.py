@@ -1,5 +1,6 @@
 """Bring a fast signal to a lower rate: an anti-alias low-pass, then one sample of several, on the measured clock."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -12,28 +13,32 @@ from spikefield.signals.filters import Form, anti_alias_sos, check_form
 from spikefield.signals.stages import CausalFilter, Columns, Rows, Stage, State, ZeroPhaseFilter
 from spikefield.signals.steps import Clock, FittedStep, Nothing, Signal, StepConfig, Training
 
+_SAMPLES_A_BIN = 3
+
 
 @dataclass(frozen=True)
 class DecimateConfig(StepConfig):
-    """Divide the rate by the whole number that comes nearest to `to_hz`."""
+    """Divide the rate by the whole number that comes nearest to `to_hz`; null leaves at least three samples a bin."""
 
     step: ClassVar[str] = "decimate"
-    to_hz: float = 1000.0
+    to_hz: float | None = None
     form: Form = "causal"
 
     def __post_init__(self) -> None:
         check_form(self.form)
-        if not self.to_hz > 0:
+        if self.to_hz is not None and not self.to_hz > 0:
             raise InputError(f"`to_hz` must be a positive number, got {self.to_hz}.")
 
     def fit(self, signal: Signal, training: Training) -> FittedStep:
         """Choose the factor and design the filter."""
-        factor = round(signal.rate_hz / self.to_hz)
+        if self.to_hz is None:
+            factor = math.floor(signal.rate_hz / (_SAMPLES_A_BIN * training.clock.bin_rate_hz))
+        else:
+            factor = round(signal.rate_hz / self.to_hz)
         if factor < 2:
-            return Nothing(label=f"no decimation: {signal.rate_hz:g} Hz is near {self.to_hz:g} Hz already")
-        return DecimateStep(
-            factor=factor, form=self.form, sos=anti_alias_sos(signal.rate_hz / factor, rate_hz=signal.rate_hz)
-        )
+            return Nothing(label=f"no decimation: {signal.rate_hz:g} Hz is slow enough")
+        sos = anti_alias_sos(signal.rate_hz / factor, rate_hz=signal.rate_hz, form=self.form)
+        return DecimateStep(factor=factor, form=self.form, sos=sos)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +60,7 @@ class DecimateStep(FittedStep):
 
     def describe(self) -> str:
         """Return factor and form."""
-        return f"{self.form.replace('_', '-')} anti-alias low-pass, then every {self.factor}th sample"
+        return f"{self.form.replace('_', '-')} anti-alias low-pass, then one sample of {self.factor}"
 
     def response(self, frequencies_hz: np.ndarray, signal: Signal, clock: Clock) -> np.ndarray:
         """Return the filter's gain and phase."""

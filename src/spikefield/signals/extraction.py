@@ -56,6 +56,7 @@ class LfpExtractor:
         self._factor, self._scale = factor, np.float32(scale)
         self._stages = [_BlockDecimator(design) for design in designs]
         self._runs: list[Run] = list(clock.runs)
+        self._n_channels = 0
         self._taken = 0
         self._given = 0
 
@@ -85,7 +86,7 @@ class LfpExtractor:
 
     def _begin(self, run: Run, n_channels: int) -> np.ndarray:
         """Start a run at its regular index and return the NaN rows of the gap before it."""
-        index = run.first_index
+        index, self._n_channels = run.first_index, n_channels
         for stage in self._stages:
             index = stage.begin(index, n_channels)
         missing, self._given = index - self._given, index
@@ -101,13 +102,13 @@ class LfpExtractor:
         return self._out(parts)
 
     def _end(self) -> np.ndarray:
-        rows = self._stages[0].end()
-        for stage in self._stages[1:]:
-            rows = np.concatenate([stage.push(rows), stage.end()])
-        return self._out([rows])
+        parts: list[np.ndarray] = []
+        for stage in self._stages:
+            parts = [*(stage.push(rows) for rows in parts), stage.end()]
+        return self._out(parts)
 
     def _out(self, parts: list[np.ndarray]) -> np.ndarray:
-        rows = np.concatenate(parts).astype(np.float32, copy=False) * self._scale
+        rows = np.concatenate([np.empty((0, self._n_channels), np.float32), *parts]) * self._scale
         self._given += len(rows)
         return rows
 

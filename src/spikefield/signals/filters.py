@@ -18,7 +18,7 @@ Form = Literal["causal", "zero_phase"]
 FORMS = ("causal", "zero_phase")
 
 _ANTI_ALIAS_ORDER = 8
-_ANTI_ALIAS_STOP_DB = 46.0
+_ANTI_ALIAS_STOP_DB = {"causal": 46.0, "zero_phase": 23.0}
 _SHARE_BEYOND_REACH = 0.01
 
 
@@ -47,10 +47,11 @@ def notch_sos(frequencies_hz: Sequence[float], *, quality: float, rate_hz: float
     return np.vstack([signal.tf2sos(*signal.iirnotch(f, quality, fs=rate_hz)) for f in frequencies_hz])
 
 
-def anti_alias_sos(new_rate_hz: float, *, rate_hz: float) -> Float[np.ndarray, "sections 6"]:
-    """Design a Chebyshev low-pass that leaves 0.5 % or less of whatever the new rate would fold back."""
+def anti_alias_sos(new_rate_hz: float, *, rate_hz: float, form: Form) -> Float[np.ndarray, "sections 6"]:
+    """Design a Chebyshev low-pass that in this form leaves 0.5 % or less of whatever the new rate would fold back."""
     _check_below_nyquist(new_rate_hz / 2, rate_hz)
-    return np.asarray(signal.cheby2(_ANTI_ALIAS_ORDER, _ANTI_ALIAS_STOP_DB, new_rate_hz / 2, fs=rate_hz, output="sos"))
+    stop_db = _ANTI_ALIAS_STOP_DB[form]
+    return np.asarray(signal.cheby2(_ANTI_ALIAS_ORDER, stop_db, new_rate_hz / 2, fs=rate_hz, output="sos"))
 
 
 def causal_filter(
@@ -86,6 +87,22 @@ def response(
         (sos[:, 0] + (sos[:, 1] + sos[:, 2] * z) * z) / (sos[:, 3] + (sos[:, 4] + sos[:, 5] * z) * z), axis=1
     )
     return gain if form == "causal" else (np.abs(gain) ** 2).astype(complex)
+
+
+def group_delay_ms(
+    sos: Float[np.ndarray, "sections 6"], low_hz: float, high_hz: float, *, rate_hz: float, form: Form
+) -> float:
+    """Return the mean delay of waves and envelopes between two frequencies."""
+    frequencies_hz = np.linspace(low_hz, high_hz, 200)
+    return mean_delay_ms(response(sos, frequencies_hz, rate_hz=rate_hz, form=form), frequencies_hz)
+
+
+def mean_delay_ms(
+    gain: Complex[np.ndarray, " frequencies"], frequencies_hz: Float[np.ndarray, " frequencies"]
+) -> float:
+    """Return the mean group delay over a densely sampled response: the phase lost, over the band."""
+    phase = np.unwrap(np.angle(gain))
+    return float(-1000 * (phase[-1] - phase[0]) / (2 * np.pi * (frequencies_hz[-1] - frequencies_hz[0])))
 
 
 def reach_s(sos: Float[np.ndarray, "sections 6"], *, rate_hz: float, form: Form) -> float:

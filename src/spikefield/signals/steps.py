@@ -102,6 +102,10 @@ class FittedStep(ABC):
         """Return how far around a sample the step looks."""
         return 0.0
 
+    def envelope_delay_ms(self, signal: Signal) -> float:
+        """Return how late a power is that the step takes; 0 for a step that takes none."""
+        return 0.0
+
 
 class StepConfig(ABC):
     """What a user chooses of a step; a frozen dataclass, checked at birth."""
