@@ -158,6 +158,11 @@ def test_session_table_holds_the_excess_over_the_null():
     assert null[2] == "–"
 
 
+def test_a_null_below_zero_gives_no_credit():
+    table = summary(results_table(means={"distilled": (0.5, 0.5), "null": (-0.9, -0.9)}, spread=0.0))
+    assert session_table(table, "sim-0")[1][2] == "+0.50"
+
+
 def test_tables_put_a_model_in_each_row_and_a_panel_in_each_column():
     panels = read_panels(results_table())
     header, first, *_ = panel_table(panels)

@@ -59,6 +59,7 @@ _STYLE: dict[Any, Any] = {
 
 Draw = Callable[[float, Sequence[str]], Figure]  # (width_in, footer lines) -> drawing
 _FOOTER_LINE_IN = 0.19
+_CHARACTER_EM = 0.65
 
 
 @contextmanager
@@ -177,3 +178,9 @@ def legend_above(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) 
         columnspacing=1.0,
         fontsize=10 if figure.get_figwidth() >= WIDE_IN else 9,
     )
+
+
+def shortened(text: str, *, room_in: float, fontsize: float) -> str:
+    """Return `text`, cut with an ellipsis where it would not fit into `room_in`."""
+    most = int(room_in * 72 / (fontsize * _CHARACTER_EM))
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from spikefield.report.drawing import INK, MUTED, PAPER, WIDE_IN, footer_in, quiet, write_footer
+from spikefield.report.drawing import INK, MUTED, PAPER, WIDE_IN, footer_in, quiet, shortened, write_footer
 from spikefield.report.models import GROUP_TITLES, in_order, look
 from spikefield.report.tables import STUDENT, Panel, number, panel_title
 
@@ -38,7 +38,8 @@ def plot_r2(
         bottom_in = height_in - row * panel_in - _HEAD_IN - body_in
         box = (left_in / width_in, bottom_in / height_in, plot_in / width_in, body_in / height_in)
         axes = figure.add_axes(box)
-        _scale(axes, panel, rows=len(rows), limits=_limits(panels), ceiling=_mean_ceiling(panel, ceiling))
+        _scale(axes, rows=len(rows), limits=_limits(panels), ceiling=_mean_ceiling(panel, ceiling))
+        _title(axes, panel, room_in=_NAMES_IN if column == 0 else 0.0, width_in=plot_in + _VALUE_IN)
         for y, (text, heading) in enumerate(rows):
             if heading:
                 axes.axhspan(y - 0.62, y + 0.5, facecolor=PAPER, lw=0, zorder=1.5)
@@ -78,26 +79,28 @@ def _mean_ceiling(panel: Panel, ceiling: Mapping[str, float] | None) -> float | 
     return float(np.mean(numbers)) if numbers and len(numbers) == len(known) else None
 
 
-def _scale(axes: Axes, panel: Panel, *, rows: int, limits: tuple[float, float], ceiling: float | None) -> None:
+def _scale(axes: Axes, *, rows: int, limits: tuple[float, float], ceiling: float | None) -> None:
     quiet(axes)
     axes.set(xlim=limits, ylim=(rows - 0.4, -0.6), yticks=[], xlabel="R² on test time")
-    axes.set_xticks([t for t in (-0.5, 0, 0.25, 0.5, 0.75, 1.0) if limits[0] <= t <= limits[1]])
+    step = 0.5 if limits[1] - limits[0] > 1.2 else 0.25
+    axes.set_xticks(np.arange(np.ceil(limits[0] / step), np.floor(limits[1] / step) + 1) * step)
     axes.xaxis.grid(True)
     axes.axvline(0, color=MUTED, lw=0.9, zorder=1.2)
     axes.set_axisbelow(True)
-    title = panel_title(panel)
-    axes.annotate(
-        title[0].upper() + title[1:],
-        (0, 1),
-        (0, 17),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        weight="bold",
-        fontsize=10.5,
-    )
     if ceiling is not None:
         axes.plot([ceiling] * 2, [-0.5, rows - 0.4], color=INK, lw=1.1, ls=(0, (4, 3)), zorder=2)
         axes.text(ceiling, -0.62, f"ceiling {number(ceiling)}", ha="right", va="bottom", fontsize=9, color=MUTED)
+
+
+def _title(axes: Axes, panel: Panel, *, room_in: float, width_in: float) -> None:
+    """Write the panel's title above it; a long one starts further left, over the names, and is cut if need be."""
+    title = panel_title(panel)[0].upper() + panel_title(panel)[1:]
+    size, left = 10.5, 0.0
+    if title != shortened(title, room_in=width_in, fontsize=size) and room_in:
+        left, width_in = -72 * (room_in - 0.06), width_in + room_in - 0.06
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    text = shortened(title, room_in=width_in, fontsize=size)
+    axes.annotate(text, (0, 1), (left, 17), weight="bold", fontsize=size, **place)
 
 
 def _name(axes: Axes, y: int, text: str, *, heading: bool) -> None:

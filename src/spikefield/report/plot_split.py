@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from spikefield.report.drawing import GRID, INK, footer_in, legend_above, quiet, write_footer
+from spikefield.report.drawing import GRID, INK, footer_in, legend_above, quiet, shortened, write_footer
 
 COLORS = {"train": "#9AA4AF", "valid": "#B5A642", "test": INK}
 TITLES = {"train": "training", "valid": "validation", "test": "test", "guard": "guard or gap"}
@@ -24,7 +24,7 @@ def plot_split(splits: Mapping[str, Mapping[str, Any]], *, width_in: float, foot
     height_in = 0.42 + row_in * len(splits) + foot_in
     figure = Figure(figsize=(width_in, height_in))
     longest = max(len(session) for session in splits)
-    names_in = min(0.075 * longest + 0.2, width_in * 0.35)
+    names_in = min(0.086 * longest + 0.2, width_in * 0.35)
     axes = figure.add_axes(
         (names_in / width_in, foot_in / height_in, 1 - (names_in + 0.12) / width_in, row_in * len(splits) / height_in)
     )
@@ -37,7 +37,8 @@ def plot_split(splits: Mapping[str, Mapping[str, Any]], *, width_in: float, foot
             pieces = [(start / 60, (end - start) / 60) for start, end in split.get(kind, [])]
             axes.broken_barh(pieces, (y - 0.3, 0.6), facecolor=color, lw=0)
     axes.set(ylim=(len(splits) - 0.5, -0.5), yticks=range(len(splits)), xlabel="time in the session (min)")
-    axes.set_yticklabels(list(splits), color=INK)
+    names = [shortened(session, room_in=names_in - 0.12, fontsize=9.5) for session in splits]
+    axes.set_yticklabels(names, color=INK)
     axes.margins(x=0)
     kinds = {**COLORS, "guard": GRID}
     legend_above(figure, [Patch(color=color) for color in kinds.values()], [TITLES[kind] for kind in kinds])

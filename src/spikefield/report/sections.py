@@ -47,15 +47,23 @@ def _count(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
+_READS = {
+    "field potential": "Reads the field potential; trained",
+    "spikes": "Reads spikes; trained",
+    "both": "Reads spikes and field potential; trained",
+    "unknown": "What it reads is not known; trained",
+    "chance": "Fitted",
+}
+
+
 def models(results: pd.DataFrame) -> list[dict[str, str]]:
     """Describe each model: what it is, what it reads and on which sessions it was trained."""
     every = set(results["session"])
     found = []
     for model in in_order(results["model"].unique()):
-        how = "Trained on" if look(model).reads == "chance" else f"Reads {look(model).reads}; trained on"
         on = _trained_on(list(dict.fromkeys(results.loc[results["model"] == model, "trained_on"])), every)
         about = look(model).about or "A model that this report does not know."
-        found.append({"model": model, "about": about, "how": f"{how} {on}."})
+        found.append({"model": model, "about": about, "how": f"{_READS[look(model).reads]} on {on}."})
     return found
 
 
@@ -148,7 +156,8 @@ _READOUT = (
 )
 _NULL = (
     "The same readout asked for behaviour shifted in time within its block (permuted over trials where there are "
-    "trials). It knows nothing of the moment, so what it scores is chance."
+    "trials). It knows nothing of the moment, so what it scores is chance. “Above null” is a model's R² less the "
+    "null's; a null below zero counts as zero."
 )
 _INTERVAL = (
     "95 % Student t interval over seeds: how far the number moves when training is repeated. It does not say how far "

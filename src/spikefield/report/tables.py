@@ -201,11 +201,14 @@ def _by_model(panels: Sequence[Panel], estimate: Callable[[Panel, str], Estimate
 
 
 def session_table(table: pd.DataFrame, session: str) -> list[list[str]]:
-    """Return one session's table, header first: a row a model, R², its excess over the null, each behaviour dim."""
+    """Return one session's table, header first: a row a model, R², its excess over the null, each behaviour dim.
+
+    A null below zero counts as zero: it gives a model no credit.
+    """
     here = table[(table["session"] == session) & (table["over"] == "seeds")]
     scores = here[here["metric"] == "r2"]
     dims = [m for m in dict.fromkeys(here["metric"]) if m.startswith("r2:")]
-    null = scores.loc[scores["model"] == "null", "mean"].mean()
+    null = float(scores.loc[scores["model"] == "null", "mean"].clip(lower=0).mean())
     names = [dim.removeprefix("r2:") for dim in dims]
     rows = [["model", "R²", "above null", *names, "seeds", "test bins", "trained here"]]
     for model in in_order(scores["model"].unique()):

@@ -125,6 +125,8 @@ def _student_first(panels: Sequence[Panel]) -> str:
 def _lead(choices: Sequence[_Choice]) -> str:
     if any(choice.model == STUDENT for choice in choices):
         return "Distillation helped in part"
+    if any(choice.model and choice.model.endswith("distilled") for choice in choices):
+        return f"Another student does better here than {STUDENT}"
     if any(choice.why == "no rival" for choice in choices):
         return "Whether distillation helped cannot be told"
     return f"Distillation did not {'clearly ' if any(c.why == 'not clear' for c in choices) else ''}help here"
@@ -150,8 +152,12 @@ def _choose(panel: Panel) -> _Choice:
 
 
 def _above_null(panel: Panel, model: str) -> bool:
+    """Tell whether a model scores above zero, and above the null where there is one."""
+    estimate = panel.estimate(model)
+    if not (estimate.low if np.isfinite(estimate.low) else estimate.mean) > 0:
+        return False
     if "null" not in panel.models():
-        return panel.estimate(model).mean > 0
+        return True
     comparison = compare(panel, model, "null")
     return comparison is not None and comparison.finding in ("higher", "one seed") and comparison.difference.mean > 0
 
