@@ -20,7 +20,7 @@ from spikefield.signals.sample_clock import Run, SampleClock
 _PASS_SHARE, _STOP_SHARE = 0.38, 0.5
 _STOP_DB = 50.0
 _BLOCK_OUTPUTS = 8
-_WORK_SAMPLES = 8192
+_WORK_SAMPLES = 4096
 
 
 def sample_chunks(data: np.ndarray, *, time_axis: int = 0, chunk_samples: int = 1 << 15) -> Iterator[np.ndarray]:

@@ -20,7 +20,7 @@ Columns = Bool[np.ndarray, "_"]
 State = dict[str, np.ndarray]
 
 _SHARE_BEYOND_LOOKAHEAD = 1e-9
-_SMALLEST_BLOCK = 1024
+_SMALLEST_BLOCK = 4096
 _SHORT_ROWS = 24
 
 
