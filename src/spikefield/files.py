@@ -1,5 +1,6 @@
 """Files appear whole or not at all: write beside the target, then rename; hashes tell whether a file changed."""
 
+import errno
 import hashlib
 import json
 import os
@@ -33,21 +34,29 @@ def whole(path: str | Path) -> Iterator[Path]:
         if error.errno not in _DISK_ERRORS:
             raise
         raise InputError(
-            f"cannot write {path}: {error.strerror}. Free or choose another folder and run again."
+            f"cannot write {path}: {os.strerror(error.errno)}. Free or choose another folder and run again."
         ) from error
     except BaseException:
         _remove(temporary)
         raise
 
 
-_DISK_ERRORS = {28, 30, 13, 122, 5}  # ENOSPC, EROFS, EACCES, EDQUOT, EIO
+_DISK_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),  # full or broken
+    *(errno.EROFS, errno.EACCES, errno.EPERM),  # not ours to write
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR),  # something of another kind is in the way
+}
 
 
 def _replace(temporary: Path, path: Path) -> None:
     if temporary.is_dir() and path.exists():
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
         path.replace(aside)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except OSError:
+            aside.replace(path)
+            raise
         _remove(aside)
         return
     if temporary.is_file():
@@ -85,7 +94,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist. Give the path of an existing file.") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON ({error}). Restore it from its source.") from error
 
 

@@ -52,6 +52,7 @@ class Workspace:
             InputError: the folder holds another experiment, or files that are none.
         """
         marker = self.out / "experiment.json"
+        experiment = json.loads(json.dumps(experiment))  # as it will be read back: tuples are lists there
         if marker.exists():
             held = files.read_json(marker)
             if changed := sorted(k for k in held.keys() | experiment.keys() if held.get(k) != experiment.get(k)):
@@ -79,7 +80,8 @@ class Workspace:
     def records(self) -> list[dict[str, Any]]:
         """Return what every finished stage cost, oldest first."""
         paths = sorted(self.out.rglob(_STAGE_FILE), key=lambda p: p.stat().st_mtime)
-        found = [files.read_json(p) for p in paths if not any(part.startswith(".") for part in p.parts)]
+        finished = [p for p in paths if not any(part.startswith(".") for part in p.relative_to(self.out).parts)]
+        found = [files.read_json(p) for p in finished]
         return [{k: v for k, v in record.items() if k != "key"} for record in found]
 
 
