@@ -1,14 +1,14 @@
 """Print how well linear decoders read hand velocity from the simulator's default corpus: its calibration table.
 
-Run: python benchmarks/simulator.py [SEED] (some minutes; most of it goes into the one-hour column). Columns, all R² on the last 30 % of a
-session, mean over vx and vy, 20 ms bins, no network anywhere:
+Run: python benchmarks/simulator.py [SEED] (some minutes; most of it goes into the one-hour column). Columns, all R²
+on the last 30 % of a session, mean over vx and vy, 20 ms bins, no network anywhere:
 
     ceiling        ridge on the true state
     ridge-spikes   ridge on spike counts, lags ±10 bins, fitted on the first 70 %
     ridge-lfp      the same on the field, averaged to bins, common average removed
     one-hour       ridge-lfp fitted on twelve further takes of the session instead, one hour
     knows-lfp      best linear decoder that is told the loadings and spectra instead of fitting (Wiener filter over
-                   all lags, both ways): what patience and long context could reach without non-linearity
+                   all lags, both ways; spike potentials, beta and mains are left out of what it knows)
     first-lfp      ridge-lfp of the first session, used on this one
 """
 
