@@ -1,9 +1,11 @@
 # Every target works from a bare clone: each starts by making .venv.
 PYTHON ?= python3.11
 BIN := .venv/bin
+SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install test
+.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning
+
 install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -11,5 +13,38 @@ install: .venv/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+demo: install
+	$(BIN)/spikefield demo --out demo
+
 test: install
 	$(BIN)/python -m pytest
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell src tests docs examples benchmarks README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(MAKE) test
+
+# Three seeds on the simulator: about half an hour on two cores.
+bench-sim: install
+	$(BIN)/spikefield demo --out out/bench-sim --seeds 0 1 2
+	$(BIN)/python benchmarks/summary.py out/bench-sim/experiment
+
+# Real recordings, three seeds: about five minutes on two cores for the rat on the track.
+bench-real: install
+	$(BIN)/python benchmarks/real.py $(SHARED) --out out/bench-real
+
+bench-simulator: install
+	$(BIN)/python benchmarks/simulator.py
+
+bench-prepare: install
+	$(BIN)/python benchmarks/prepare.py
+
+bench-binning: install
+	$(BIN)/python benchmarks/binning.py

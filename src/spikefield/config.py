@@ -1,7 +1,7 @@
 """Everything a run can be told, as one typed tree; the presets are YAML files of it under `configs/`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class ExperimentConfig:
     spike_patch: int = 64
     lfp_patch: int | None = None
     max_count: int | None = None
+    student_channel_dropout: float = 0.5
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     autoencoding: AutoencodingConfig = field(default_factory=AutoencodingConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
@@ -61,13 +62,18 @@ def spike_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -
     if max_count is None:
         highest = max(float(np.quantile(s.require("spikes"), 0.999)) for s in sessions)
         max_count = int(np.clip(np.ceil(highest), _SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT))
-    return EncoderConfig("spikes", config.spike_patch, max_count, config.transformer)
+    return EncoderConfig("spikes", config.spike_patch, max_count, transformer=config.transformer)
 
 
 def lfp_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> EncoderConfig:
     """Return the field-potential encoder that suits these sessions."""
     patch = config.lfp_patch or max(s.require("lfp").shape[1] for s in sessions)
     return EncoderConfig("lfp", patch, transformer=config.transformer)
+
+
+def student_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> EncoderConfig:
+    """Return the student's encoder: the field-potential encoder, with channels hidden while it trains."""
+    return replace(lfp_encoder(config, sessions), channel_dropout=config.student_channel_dropout)
 
 
 def window_bins(config: ExperimentConfig, bin_width_ms: float) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import spikefield.artifact as artifact
 import spikefield.files as files
 from spikefield.artifact import Model
-from spikefield.config import ExperimentConfig, lfp_encoder, spike_encoder
+from spikefield.config import ExperimentConfig, lfp_encoder, spike_encoder, student_encoder
 from spikefield.errors import InputError
 from spikefield.evaluation.embedding import embed as represent
 from spikefield.experiments import experiment as experiments
@@ -180,7 +180,7 @@ def distill(
     network, curve = train_student(
         paired,
         teacher=guide.encoder,
-        student=lfp_encoder(config, paired),
+        student=student_encoder(config, paired),
         distillation=config.distillation,
         run=_run(corpus, config.distilling, config, seed, "distil"),
     )
@@ -289,11 +289,14 @@ def _keep(out: Path, model: Model, scored: Sequence[BinnedSession], curve: Seque
 
 
 def _print_summary(out: Path) -> None:
-    import pandas as pd
+    from spikefield.report.reading import read_experiment
+    from spikefield.report.tables import format_summary
+    from spikefield.report.verdict import judge
 
-    from spikefield.report.tables import format_summary, summary
-
-    print(format_summary(summary(pd.read_csv(out / "results.csv"))))
+    found = read_experiment(out)
+    verdict = judge(found.results, found.run)
+    print(format_summary(found.results, cautions=[caution.text for caution in verdict.cautions]))
+    print(verdict.sentence)
 
 
 __all__ = ["demo", "distill", "embed", "evaluate", "experiment", "finetune", "pretrain", "report", "simulate"]

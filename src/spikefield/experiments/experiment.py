@@ -14,7 +14,7 @@ from typing import Any
 import spikefield.artifact as artifact
 import spikefield.files as files
 from spikefield.artifact import Model
-from spikefield.config import ExperimentConfig, lfp_encoder, spike_encoder
+from spikefield.config import ExperimentConfig, lfp_encoder, spike_encoder, student_encoder
 from spikefield.errors import InputError
 from spikefield.experiments import outputs, scoring
 from spikefield.experiments.corpus import Corpus, read_corpus, same_channels
@@ -147,7 +147,7 @@ class _Runner:
 
     def _student(self, teacher_folder: Path, seed: int) -> Path:
         corpus, config, paired = self.experiment.corpus, self.experiment.config, self.experiment.paired
-        encoder = lfp_encoder(config, paired)
+        encoder = student_encoder(config, paired)
         teacher_key = files.read_json(teacher_folder / "stage.json")["key"]
         others = [s for s in same_channels(corpus, paired[0]) if s not in paired]
 

@@ -30,11 +30,15 @@ class Windows(Protocol):
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What an encoder reads and how large it is. `patch_size` is S, the channels of one token."""
+    """What an encoder reads and how large it is. `patch_size` is S, the channels of one token.
+
+    `channel_dropout` is the share of field channels hidden, whole windows long, while training.
+    """
 
     modality: str
     patch_size: int
     max_count: int = 5
+    channel_dropout: float = 0.0
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
 
     def __post_init__(self) -> None:
@@ -44,6 +48,8 @@ class EncoderConfig:
             raise InputError(
                 f"`patch_size` and `max_count` must be 1 or more, got {self.patch_size} and {self.max_count}."
             )
+        if not 0 <= self.channel_dropout < 1:
+            raise InputError(f"`channel_dropout` must be in [0, 1), got {self.channel_dropout}.")
 
 
 class Encoder(nn.Module):
@@ -56,7 +62,9 @@ class Encoder(nn.Module):
         if config.modality == "spikes":
             self.embed_values = CountEmbedding(patch_size=config.patch_size, dim=dim, max_count=config.max_count)
         else:
-            self.embed_values = CausalConvolution(patch_size=config.patch_size, dim=dim)
+            self.embed_values = CausalConvolution(
+                patch_size=config.patch_size, dim=dim, channel_dropout=config.channel_dropout
+            )
         self.space = SpaceEmbedding(dim)
         self.transformer = Transformer(config.transformer)
 

@@ -60,8 +60,9 @@ class CausalConvolution(nn.Module):
     KERNEL = 5
     DILATION = 2
 
-    def __init__(self, *, patch_size: int, dim: int) -> None:
+    def __init__(self, *, patch_size: int, dim: int, channel_dropout: float = 0.0) -> None:
         super().__init__()
+        self.hide_channels = nn.Dropout1d(channel_dropout)
         self.convolution = nn.Conv1d(patch_size, dim, self.KERNEL, dilation=self.DILATION)
 
     def forward(
@@ -70,7 +71,7 @@ class CausalConvolution(nn.Module):
         """Embed a field potential; absent channels contribute nothing."""
         n_batch, n_time, n_patches, _ = patches.shape
         present = patches.masked_fill(~slot_valid[:, None], 0.0)
-        series = present.permute(0, 2, 3, 1).flatten(0, 1)
+        series = self.hide_channels(present.permute(0, 2, 3, 1).flatten(0, 1))
         past = (self.KERNEL - 1) * self.DILATION
         embedded = self.convolution(functional.pad(series, (past, 0)))
         return embedded.view(n_batch, n_patches, -1, n_time).permute(0, 3, 1, 2)

@@ -116,13 +116,13 @@ class SimulatorConfig:
 
     pitch_um: float = 400.0
     field_lowpass_hz: float = 5.0
-    movement_uv: float = 5.0
+    movement_uv: float = 16.0
     movement_length_um: float = 600.0
     loading_keep: float = 0.99
-    nuisance_uv: float = 100.0
-    nuisance_sources: int = 20
-    nuisance_length_um: float = 1500.0
-    background_uv: float = 6.0
+    nuisance_uv: float = 60.0
+    nuisance_sources: int = 6
+    nuisance_length_um: float = 3000.0
+    background_uv: float = 30.0
     field_exponent: float = 2.0
     field_knee_hz: float = 0.2
     gain_spread: float = 0.15
