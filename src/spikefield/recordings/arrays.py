@@ -15,9 +15,10 @@ from torch_brain.data import ArrayDict, Data, Interval, IrregularTimeSeries, Reg
 
 import spikefield.files as files
 from spikefield.errors import DroppedDataWarning, InputError
-from spikefield.recordings.session import LAYOUT_VERSION
+from spikefield.recordings.session import LAYOUT_VERSION, check_name
 
 _MAX_DIMS = 64
+_LARGEST_UNIT = 65535
 
 
 def from_arrays(
@@ -65,8 +66,8 @@ def from_arrays(
     Warns:
         DroppedDataWarning: constant or all-NaN channels and silent units are left out, and listed.
     """
-    _check_name("session", session)
-    _check_name("subject", subject)
+    check_name("session", session)
+    check_name("subject", subject)
     dropped: dict[str, list[str]] = {}
     parts: dict[str, Any] = {}
     spans: list[tuple[float, float]] = []
@@ -76,14 +77,14 @@ def from_arrays(
             raise InputError("`spike_counts` and `spike_times` exclude each other, got both. Give one of them.")
         times, units = _spike_times(spike_times, spike_units)
         spike_table = _SpikeTable(
-            times=times, unit_index=units, ids=_ids("unit_ids", unit_ids, int(units.max()) + 1, "unit")
+            times=times, unit_index=units, ids=_ids("unit_ids", unit_ids, int(units.max()) + 1, "unit", more=True)
         )
     else:
         spike_table = None
     if spike_counts is not None:
         counts, width_s = _counts(spike_counts, bin_width_ms)
         ids = _ids("unit_ids", unit_ids, counts.shape[1], "unit")
-        keep = _keep(counts.any(axis=0), ids, "unit", "silent", dropped)
+        keep = _keep(np.asarray(counts.any(axis=0)), ids, "unit", "silent", dropped)
         parts["spike_counts"] = RegularTimeSeries(counts=counts[:, keep], sampling_rate=1 / width_s, domain_start=0.0)
         parts["units"] = ArrayDict(id=ids[keep])
         spans.append((0.0, len(counts) * width_s))
@@ -91,8 +92,11 @@ def from_arrays(
         signal = _matrix("lfp", lfp, np.float32)
         rate = _positive("lfp_rate_hz", lfp_rate_hz)
         ids = _ids("channel_ids", channel_ids, signal.shape[1], "ch")
-        spans.append((float(lfp_start_s), float(lfp_start_s) + len(signal) / rate))
-        parts["lfp"] = _Lfp(signal, rate, float(lfp_start_s), ids, _positions(channel_positions_um, signal.shape[1]))
+        if not isinstance(lfp_start_s, int | float | np.number) or not np.isfinite(lfp_start_s):
+            raise InputError(f"`lfp_start_s` must be finite seconds, got {lfp_start_s}. Give the first sample's time.")
+        start = float(lfp_start_s)
+        spans.append((start, start + len(signal) / rate))
+        parts["lfp"] = _Lfp(signal, rate, start, ids, _positions(channel_positions_um, signal.shape[1]))
     if behavior is not None:
         series = _behavior(behavior, behavior_rate_hz, behavior_times_s)
         names = list(map(str, behavior_names)) if behavior_names is not None else None
@@ -100,7 +104,7 @@ def from_arrays(
         parts["behavior_dims"] = _behavior_dims(series.values.shape[1], names, behavior_period)
         start = float(series.domain.start[0])
         spans.append((start, float(series.domain.end[-1])))
-    if not spans and spike_table is None:
+    if spike_table is None and not parts.keys() & {"spike_counts", "lfp"}:
         raise InputError("no stream was given. Give at least one of `spike_times`, `spike_counts`, `lfp`.")
 
     domain = _domain(intervals_s, spans, parts, spike_table)
@@ -182,22 +186,24 @@ class _Lfp:
     def build(self, domain: Interval, dropped: dict[str, list[str]]) -> tuple[RegularTimeSeries, ArrayDict]:
         times = self.start_s + (np.arange(len(self.signal)) + 0.5) / self.rate_hz
         inside = _inside(times, domain)
-        valid = self.signal[inside]
-        if len(valid) == 0:
+        if not inside.any():
             raise InputError("`lfp` has no sample inside the valid time. Check `lfp_start_s` and `intervals_s`.")
-        missing = ~np.isfinite(valid)
-        keep = _keep(~missing.all(axis=0), self.ids, "channel", "all-NaN", dropped)
-        finite = np.where(missing, valid[:1], valid)
-        keep &= _keep((finite != finite[:1]).any(axis=0) | ~keep, self.ids, "channel", "constant", dropped)
+        valid = self.signal if inside.all() else self.signal[inside]
+        lowest, highest = np.fmin.reduce(valid), np.fmax.reduce(valid)  # the NaN of a channel do not count
+        finite_somewhere = np.isfinite(lowest) | np.isfinite(highest)
+        measured = _keep(finite_somewhere, self.ids, "channel", "all-NaN", dropped)
+        keep = measured & _keep((lowest != highest) | ~measured, self.ids, "channel", "constant", dropped)
         if not keep.any():
             raise InputError("`lfp` has only constant or NaN channels. Check how the file was read.")
-        if missing[:, keep].any():
-            row, column = np.argwhere(missing & keep)[0]
+        with np.errstate(invalid="ignore"):
+            total = valid.sum(axis=0, dtype=np.float64)
+        if not np.isfinite(total[keep]).all():
+            row, column = np.argwhere(~np.isfinite(valid) & keep)[0]
             raise InputError(
                 f"`lfp` must be finite in valid time, got NaN or infinity in channel {self.ids[column]} at "
                 f"{times[inside][row]:.3f} s. Leave that stretch out with `intervals_s`."
             )
-        signal = np.ascontiguousarray(self.signal[:, keep])
+        signal = self.signal if keep.all() else self.signal[:, keep]
         series = RegularTimeSeries(signal=signal, sampling_rate=self.rate_hz, domain_start=self.start_s)
         table = {"id": self.ids[keep]}
         if self.positions is not None:
@@ -206,7 +212,10 @@ class _Lfp:
 
 
 def _matrix(name: str, array: ArrayLike, dtype: type) -> np.ndarray:
-    matrix = np.asarray(array)
+    try:
+        matrix = np.asarray(array)
+    except ValueError as error:
+        raise InputError(f"`{name}` must be one rectangular array, got rows of different lengths.") from error
     if matrix.dtype.kind not in "fiub":
         raise InputError(f"`{name}` must hold numbers, got dtype {matrix.dtype}. Convert it first.")
     if matrix.ndim == 1:
@@ -220,25 +229,31 @@ def _matrix(name: str, array: ArrayLike, dtype: type) -> np.ndarray:
     return matrix.astype(dtype, copy=False)
 
 
+def _numbers(name: str, values: ArrayLike | None) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"`{name}` must hold numbers, got {str(values)[:60]!r}. Convert it first.") from error
+
+
 def _positive(name: str, value: float | None) -> float:
-    if value is None or not np.isfinite(value) or value <= 0:
+    if not isinstance(value, int | float | np.number) or not np.isfinite(value) or value <= 0:
         raise InputError(
             f"`{name}` must be a positive number, got {value}. Give the rate or width of the array beside it."
         )
     return float(value)
 
 
-def _check_name(argument: str, name: str) -> None:
-    if not isinstance(name, str) or not name or not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
-        raise InputError(f"`{argument}` must be made of letters, digits, '-', '_' and '.', got {name!r}. Rename it.")
-
-
-def _ids(argument: str, given: Sequence[str] | None, count: int, prefix: str) -> np.ndarray:
+def _ids(argument: str, given: Sequence[str] | None, count: int, prefix: str, *, more: bool = False) -> np.ndarray:
+    """Return one name a unit or channel; with `more`, names may go on beyond the last unit that fired."""
     if given is None:
         return np.array([f"{prefix}{i:03d}" for i in range(count)])
     ids = np.array([str(i) for i in given])
-    if len(ids) < count or len(set(ids)) != len(ids):
-        raise InputError(f"`{argument}` must be {count} different names, got {len(set(ids))} different of {len(ids)}.")
+    if len(ids) < count or (len(ids) > count and not more) or len(set(ids)) != len(ids):
+        raise InputError(
+            f"`{argument}` must be {count} different names, got {len(set(ids))} different of {len(ids)}. "
+            "Give one name a column, in their order."
+        )
     return ids
 
 
@@ -255,14 +270,15 @@ def _keep(wanted: np.ndarray, ids: np.ndarray, kind: str, why: str, dropped: dic
 def _spike_times(times: ArrayLike | None, units: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     if times is None or units is None:
         raise InputError("`spike_times` and `spike_units` go together, got only one of them. Give both.")
-    times, units = np.asarray(times, np.float64), np.asarray(units)
+    times, units = _numbers("spike_times", times), np.asarray(units)
     if times.ndim != 1 or times.shape != units.shape or not len(times):
         raise InputError(
             f"`spike_times` and `spike_units` must be (spikes,) alike, got {times.shape} and {units.shape}."
         )
-    if units.dtype.kind not in "iu" or units.min() < 0:
+    if units.dtype.kind not in "iu" or units.min() < 0 or units.max() > _LARGEST_UNIT:
+        got = f"dtype {units.dtype}" if units.dtype.kind not in "iu" else f"{units.min()} to {units.max()}"
         raise InputError(
-            f"`spike_units` must be whole numbers from 0, got dtype {units.dtype}. Number the units from 0."
+            f"`spike_units` must be whole numbers from 0 to {_LARGEST_UNIT}, got {got}. Number the units from 0."
         )
     if not np.isfinite(times).all():
         raise InputError("`spike_times` must be finite seconds, got NaN or infinity. Remove those spikes.")
@@ -281,7 +297,7 @@ def _counts(counts: ArrayLike, bin_width_ms: float | None) -> tuple[np.ndarray, 
 def _positions(positions: ArrayLike | None, channels: int) -> np.ndarray | None:
     if positions is None:
         return None
-    places = np.asarray(positions, np.float64)
+    places = _numbers("channel_positions_um", positions)
     if places.shape != (channels, 2):
         raise InputError(f"`channel_positions_um` must be ({channels}, 2), got {places.shape}. Give x and y a channel.")
     return places
@@ -299,7 +315,7 @@ def _behavior(
         raise InputError("`behavior` needs either `behavior_rate_hz` or `behavior_times_s`. Give exactly one of them.")
     if rate_hz is not None:
         return RegularTimeSeries(values=matrix, sampling_rate=_positive("behavior_rate_hz", rate_hz), domain_start=0.0)
-    times = np.asarray(times_s, np.float64)
+    times = _numbers("behavior_times_s", times_s)
     if times.shape != (len(matrix),) or not np.isfinite(times).all():
         raise InputError(f"`behavior_times_s` must be ({len(matrix)},) finite seconds, got shape {times.shape}.")
     if (backwards := np.flatnonzero(np.diff(times) <= 0)).size:
@@ -316,14 +332,14 @@ def _behavior_dims(count: int, names: list[str] | None, period: ArrayLike | None
     names = names if names is not None else [f"behavior{i}" for i in range(count)]
     if len(names) != count or len(set(names)) != count:
         raise InputError(f"`behavior_names` must be {count} different names, got {names}.")
-    periods = np.full(count, np.nan) if period is None else np.asarray(period, np.float64)
+    periods = np.full(count, np.nan) if period is None else _numbers("behavior_period", period)
     if periods.shape != (count,) or (periods <= 0).any():
         raise InputError(f"`behavior_period` must be ({count},) positive or NaN, got {periods.tolist()}.")
     return ArrayDict(name=np.array(names), period=periods)
 
 
 def _intervals(name: str, intervals: ArrayLike) -> Interval:
-    pairs = np.asarray(intervals, np.float64)
+    pairs = _numbers(name, intervals)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs) or not np.isfinite(pairs).all():
         raise InputError(f"`{name}` must be (n, 2) finite seconds, got shape {pairs.shape}.")
     if (bad := np.flatnonzero(pairs[:, 1] <= pairs[:, 0])).size:

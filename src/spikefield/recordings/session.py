@@ -40,6 +40,16 @@ def save(session: Data, path: str | Path) -> Path:
     return path
 
 
+def check_name(argument: str, name: object) -> None:
+    """Check the name of a session or subject, which becomes part of file names.
+
+    Raises:
+        InputError: not made of letters, digits, `-`, `_` and `.`, or it starts with `.`.
+    """
+    if not isinstance(name, str) or not name or not all(c.isalnum() or c in "-_." for c in name) or name[0] == ".":
+        raise InputError(f"`{argument}` must be made of letters, digits, '-', '_' and '.', got {name!r}. Rename it.")
+
+
 def load(path: str | Path) -> Data:
     """Open a prepared session; arrays are read when they are first used.
 
@@ -60,11 +70,32 @@ def load(path: str | Path) -> Data:
         raise InputError(
             f"{path}: has no `layout_version`, so it is not a prepared session. Run `spikefield prepare` on it first."
         )
-    if int(version) > LAYOUT_VERSION:
+    if not isinstance(version, int | np.integer) or version > LAYOUT_VERSION:
         raise InputError(
             f"{path}: layout {version} is newer than {LAYOUT_VERSION}, the newest known here. Update spikefield."
         )
+    _check_whole(session, path)
     return session
+
+
+def _check_whole(session: Data, path: Path) -> None:
+    """Check what every stage relies on: names, valid time, provenance, and the tables beside the streams."""
+    try:
+        for part in ("session", "subject"):
+            check_name(f"{part}.id", getattr(session, part).id)
+        provenance(session)
+        tables = {"spikes": "units", "spike_counts": "units", "lfp": "channels", "behavior": "behavior_dims"}
+        missing = [table for stream, table in tables.items() if stream in session and table not in session]
+        if session.domain is None or not len(session.domain.start):
+            missing.append("domain")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a whole prepared session ({_one_line(error)}). Prepare its source again."
+        ) from error
+    if missing:
+        raise InputError(f"{path}: not a whole prepared session, it lacks {missing[0]}. Prepare its source again.")
 
 
 def session_paths(folder: str | Path) -> list[Path]:
