@@ -7,7 +7,8 @@
     splits.json                   training, validation and test time of every session
     README.md                     the model card
 
-Nothing in it is pickled. Every file's hash is in `config.json` and is checked before it is used.
+Nothing in it is pickled. Every file's hash is in `config.json` and is checked before it is used. The stage that made
+the model leaves its own `stage.json` and `curve.json` beside them.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 import safetensors.torch
+import torch
 from torch import Tensor
 
 import spikefield.files as files
@@ -37,7 +40,18 @@ from spikefield.windows.binned import BinnedSession
 FORMAT_VERSION = 1
 _FORMAT = "spikefield-model"
 _SEPARATOR = "|"
+_FILES = (
+    "weights.safetensors",
+    "preprocessing.json",
+    "preprocessing.safetensors",
+    "readouts.safetensors",
+    "splits.json",
+    "README.md",
+)
+_NOT_HASHED = ("config.json", "stage.json", "curve.json")
+_OWN_KINDS = (".json", ".safetensors")
 Network = MaskedAutoencoder | Student
+_BadTensors = safetensors.SafetensorError
 _LARGEST_CONFIG_BYTES = 64 << 20
 _PACKAGES = ("spikefield", "torch", "torch-brain", "numpy", "scipy", "lightning", "safetensors", "scikit-learn")
 
@@ -87,14 +101,14 @@ def versions() -> dict[str, str]:
 
 def save(model: Model, folder: Path) -> None:
     """Write the model's files into an existing folder; wrap it in `files.whole` so that the folder appears whole."""
-    safetensors.torch.save_file(_tensors(model.network), folder / "weights.safetensors")
+    (folder / "weights.safetensors").write_bytes(safetensors.torch.save(_tensors(model.network)))
     chains = {session_id: chain.to_dict() for session_id, chain in model.chains.items()}
     (folder / "preprocessing.json").write_text(json.dumps(chains))
     _save_arrays(folder / "preprocessing.safetensors", {s: c.arrays() for s, c in model.chains.items()})
     _save_arrays(folder / "readouts.safetensors", model.readouts)
     (folder / "splits.json").write_text(json.dumps(model.splits))
     (folder / "README.md").write_text(_card(model), encoding="utf-8")
-    hashes = {p.name: files.sha256(p) for p in sorted(folder.iterdir()) if p.name not in ("config.json", "stage.json")}
+    hashes = {name: files.sha256(folder / name) for name in _FILES}
     (folder / "config.json").write_text(json.dumps(_config(model) | {"files": hashes}, indent=2))
 
 
@@ -106,27 +120,46 @@ def load(folder: str | Path) -> Model:
     """
     folder = Path(folder)
     config = _read_config(folder)
-    _check_hashes(folder, config["files"])
-    network = _build(config)
-    weights = safetensors.torch.load_file(folder / "weights.safetensors")
-    network.load_state_dict(weights)
-    chain_arrays = _load_arrays(folder / "preprocessing.safetensors")
-    chains = files.read_json(folder / "preprocessing.json")
-    return Model(
-        name=config["name"],
-        network=network.eval(),
-        trained_on=tuple(config["trained_on"]),
-        bin_width_ms=float(config["bin_width_ms"]),
-        window_bins=int(config["window_bins"]),
-        seed=int(config["seed"]),
-        chain=config["chain"],
-        lineage=config["lineage"],
-        sessions=config["sessions"],
-        chains={s: FittedChain.from_dict(content, chain_arrays.get(s, {})) for s, content in chains.items()},
-        splits=files.read_json(folder / "splits.json"),
-        readouts=_load_arrays(folder / "readouts.safetensors"),
-        scores=config["scores"],
-    )
+    _check_files(folder, config.get("files"))
+    with _as_input_error(folder):
+        chain_arrays = _load_arrays(folder / "preprocessing.safetensors")
+        chains = files.read_json(folder / "preprocessing.json")
+        return Model(
+            name=config["name"],
+            network=_load_network(config, folder / "weights.safetensors"),
+            trained_on=tuple(config["trained_on"]),
+            bin_width_ms=float(config["bin_width_ms"]),
+            window_bins=int(config["window_bins"]),
+            seed=int(config["seed"]),
+            chain=config["chain"],
+            lineage=config["lineage"],
+            sessions=config["sessions"],
+            chains={s: FittedChain.from_dict(content, chain_arrays.get(s, {})) for s, content in chains.items()},
+            splits=files.read_json(folder / "splits.json"),
+            readouts=_load_arrays(folder / "readouts.safetensors"),
+            scores=config["scores"],
+        )
+
+
+@contextmanager
+def _as_input_error(folder: Path) -> Iterator[None]:
+    """What does not fit together in a folder whose hashes are right was written by hand or by another program."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from error
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, _BadTensors) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{folder}: not a whole model ({why}). Fetch the model again.") from error
+
+
+def _load_network(config: dict[str, Any], path: Path) -> Network:
+    """Build the network without memory of its own, then give it the tensors, whose shapes must fit."""
+    with torch.device("meta"):
+        network = _build(config)
+    weights = {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}
+    network.load_state_dict(weights, assign=True)
+    return network.eval()
 
 
 def weights_hash(network: Network) -> str:
@@ -187,11 +220,22 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
-    for name, expected in hashes.items():
-        path = folder / name
+def _check_files(folder: Path, hashes: Any) -> None:
+    if not isinstance(hashes, dict):
+        raise InputError(f"{folder}: config.json lists no `files` with their hashes. Fetch the model again.")
+    for name in hashes:
         if Path(name).name != name:
             raise InputError(f"{folder}: config.json names {name!r}, which leaves the folder. Fetch the model again.")
+    if set(hashes) != set(_FILES):
+        listed = ", ".join(sorted(hashes)) or "none"
+        raise InputError(
+            f"{folder}: config.json must list the files {', '.join(_FILES)}, got {listed}. Fetch the model again."
+        )
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _OWN_KINDS and path.name not in (*_FILES, *_NOT_HASHED) and path.name[0] != ".":
+            raise InputError(f"{path}: is not listed in config.json. Move it out of the model's folder.")
+    for name, expected in hashes.items():
+        path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: missing. Fetch the model again.")
         if files.sha256(path) != expected:
@@ -199,19 +243,16 @@ def _check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
 
 
 def _build(config: dict[str, Any]) -> Network:
-    try:
-        fields = dict(config["encoder"])
-        transformer = TransformerConfig(**fields.pop("transformer"))
-        encoder = Encoder(EncoderConfig(**fields, transformer=transformer))
-        encoder.space.load_rows(config["space_rows"])
-        objective = dict(config["objective"])
-        if config["kind"] == "student":
-            shape = {"n_channels": int(config["n_channels"]), "teacher_dim": int(config["teacher_dim"])}
-            return Student(encoder, DistillationConfig(**objective), **shape)
-        predictor = TransformerConfig(**objective.pop("predictor"))
-        return MaskedAutoencoder(encoder, AutoencodingConfig(**objective, predictor=predictor))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"config.json: not a model's configuration ({error}). Fetch the model again.") from error
+    fields = dict(config["encoder"])
+    transformer = TransformerConfig(**fields.pop("transformer"))
+    encoder = Encoder(EncoderConfig(**fields, transformer=transformer))
+    encoder.space.load_rows(config["space_rows"])
+    objective = dict(config["objective"])
+    if config["kind"] == "student":
+        shape = {"n_channels": int(config["n_channels"]), "teacher_dim": int(config["teacher_dim"])}
+        return Student(encoder, DistillationConfig(**objective), **shape)
+    predictor = TransformerConfig(**objective.pop("predictor"))
+    return MaskedAutoencoder(encoder, AutoencodingConfig(**objective, predictor=predictor))
 
 
 def _save_arrays(path: Path, by_session: Mapping[str, Mapping[str, np.ndarray]]) -> None:
@@ -220,7 +261,7 @@ def _save_arrays(path: Path, by_session: Mapping[str, Mapping[str, np.ndarray]])
         for session_id, arrays in by_session.items()
         for name, array in arrays.items()
     }
-    safetensors.numpy.save_file(flat, path)
+    path.write_bytes(safetensors.numpy.save(flat))
 
 
 def _load_arrays(path: Path) -> dict[str, dict[str, np.ndarray]]:
