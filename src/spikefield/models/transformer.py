@@ -23,6 +23,8 @@ class TransformerConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        if self.n_heads < 1 or self.dim < 1:
+            raise InputError(f"`dim` and `n_heads` must be 1 or more, got {self.dim} and {self.n_heads}.")
         if self.dim % (2 * self.n_heads):
             raise InputError(f"`dim` must be a multiple of 2 x `n_heads`={2 * self.n_heads}, got {self.dim}.")
         if self.n_layers < 1 or not 0 <= self.dropout < 1:
@@ -45,14 +47,22 @@ class GatedMLP(nn.Module):
         return self.to_out(functional.silu(gate) * hidden)
 
 
+class RMSNorm(nn.RMSNorm):
+    """Norm in the precision of its weights, also where autocast hands it bfloat16."""
+
+    def forward(self, tokens: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
+        """Scale every token to unit mean square, then by the learned weights."""
+        return super().forward(tokens.to(self.weight.dtype))
+
+
 class Block(nn.Module):
     """One layer: attention, then the gated MLP, each on a normalised copy of the stream."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.dim)
+        self.attention_norm = RMSNorm(config.dim)
         self.attention = RotaryAttention(config.dim, config.n_heads)
-        self.mlp_norm = nn.RMSNorm(config.dim)
+        self.mlp_norm = RMSNorm(config.dim)
         self.mlp = GatedMLP(config.dim)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -74,7 +84,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.norm = nn.RMSNorm(config.dim)
+        self.norm = RMSNorm(config.dim)
 
     def forward(
         self,

@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from spikefield.errors import InputError
 from spikefield.training.optimiser import OptimiserConfig, build_optimiser, learning_rate_factor
 from spikefield.windows.batches import Batch, WindowDataset, WindowSampler, collate, sequential_windows
 from spikefield.windows.binned import BinnedSession
 
 _VALIDATION_SEED = 1234
 _CLIP_NORM = 1.0
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("32-true", "bf16-mixed")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,13 @@ class HardwareConfig:
     devices: int = 1
     num_nodes: int = 1
     precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"`{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
+        if self.devices < 1 or self.num_nodes < 1:
+            raise InputError(f"`devices` and `num_nodes` must be 1 or more, got {self.devices} and {self.num_nodes}.")
 
 
 @dataclass(frozen=True)
@@ -109,12 +119,18 @@ def loaders(
     seed: int,
     targets: dict[str, Any] | None = None,
 ) -> tuple[DataLoader, DataLoader]:
-    """Return batches of random training windows and of fixed validation windows."""
+    """Return batches of random training windows and of fixed validation windows.
+
+    Raises:
+        InputError: no stretch of training or validation time is long enough, or a session lacks a modality.
+    """
     dataset = WindowDataset(sessions, modalities=modalities, targets=targets)
     generator = torch.Generator().manual_seed(seed)
     sampler = WindowSampler(sessions, kind="train", window_bins=window_bins, generator=generator)
     train = DataLoader(dataset, batch_size=batch_windows, sampler=sampler, collate_fn=collate)
     fixed = sequential_windows(sessions, kind="valid", window_bins=window_bins)
+    if not fixed:
+        raise InputError("no stretch of valid time is long enough for a window. Bring longer recordings or trials.")
     valid = DataLoader(dataset, batch_size=batch_windows, sampler=fixed, collate_fn=collate)
     return train, valid
 
@@ -128,7 +144,13 @@ def fit(
     label: str,
     progress: bool,
 ) -> list[EpochRecord]:
-    """Train until the last epoch or until patience runs out; leave the best weights in the network."""
+    """Train until the last epoch or until patience runs out; leave the best weights in the network.
+
+    Raises:
+        InputError: the validation loss was never finite, or the accelerator is not there.
+    """
+    _check_there(hardware)
+    objective.network.train()  # Lightning keeps the mode of a network that was loaded for inference
     record = _Record(objective.network, label, objective.config.epochs, progress=progress)
     trainer = lightning.Trainer(
         accelerator=hardware.accelerator,
@@ -145,7 +167,19 @@ def fit(
         num_sanity_val_steps=0,
     )
     trainer.fit(objective, train, valid)
-    assert record.best is not None
+    if record.best is None:
+        raise InputError(
+            f"{label}: the validation loss was never finite. Lower `peak_learning_rate`, or check the data's scale."
+        )
     objective.network.load_state_dict(record.best)
     objective.network.cpu().eval()
     return record.curve
+
+
+def _check_there(hardware: HardwareConfig) -> None:
+    there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
+    there |= {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(hardware.accelerator, True):
+        raise InputError(
+            f"`accelerator` {hardware.accelerator!r} is not on this machine. Use auto or cpu, or install its PyTorch."
+        )
