@@ -22,7 +22,7 @@ from spikefield.evaluation.tuning import inner_stretches, tuned
 @pytest.fixture(autouse=True)
 def _few_settings(monkeypatch):
     monkeypatch.setattr(classical, "_SHIFTS_S", (0.0, 0.1))
-    monkeypatch.setattr(classical, "_TREES_AND_LEAVES", ((10, 4), (20, 4)))
+    monkeypatch.setattr(classical, "_COMPONENTS_AND_TREES", ((2, 20), (4, 20)))
     monkeypatch.setattr(classical, "_DROPOUT_AND_STEPS", ((0.1, 40),))
     monkeypatch.setattr(classical, "_MOST_WINDOW_BINS", 25)
 
@@ -178,7 +178,8 @@ def test_the_same_seed_gives_the_same_network():
 
 def test_boosting_reads_a_session_with_fewer_channels_than_components():
     session = linear_session(n_bins=1200, n_channels=2, noise=0.1)
-    predict = fit_boosted(session.lfp, session.behavior, session.stretches("train"), lags=(0,), n_trees=20, n_leaves=6)
+    stretches = session.stretches("train")
+    predict = fit_boosted(session.lfp, session.behavior, stretches, lags=(0,), guard_bins=5, n_components=8, n_trees=20)
     assert scored(session, predict(session.stretches("test"))).mean_r2 > 0.4
 
 

@@ -1,16 +1,20 @@
-"""Gradient-boosted trees on lagged channels: the non-linear decoder that needs no network."""
+"""Gradient-boosted trees on lagged channels: the non-linear decoder that needs no network.
+
+Trees split one feature at a time, so they alone lose to a line wherever behaviour is spread thinly over many channels.
+Here they add what the line leaves over: ridge first, then trees for its residual, on the few directions of the lagged
+channels that go with behaviour (partial least squares; principal components of a field potential mostly do not).
+"""
 
 import numpy as np
 from jaxtyping import Float, Num
-from sklearn.decomposition import PCA
+from sklearn.cross_decomposition import PLSRegression
 from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from spikefield.evaluation.lags import Stretches, bins_of, lagged
+from spikefield.evaluation.ridge import fit_readout
 from spikefield.evaluation.tuning import Predict
 
-_MOST_COMPONENTS = 40
+_LEAVES = 10
 
 
 def fit_boosted(
@@ -19,26 +23,37 @@ def fit_boosted(
     stretches: Stretches,
     *,
     lags: tuple[int, ...],
+    guard_bins: int,
+    n_components: int,
     n_trees: int,
-    n_leaves: int,
 ) -> Predict:
-    """Fit one booster for each behaviour dimension on the principal components of the lagged channels."""
+    """Fit ridge, then directions and trees for each behaviour dimension, on the bins where it was measured."""
     features, true = lagged(channels, stretches, lags), behavior[bins_of(stretches)]
-    n_components = min(_MOST_COMPONENTS, *features.shape)
-    reduce = make_pipeline(StandardScaler(), PCA(n_components, svd_solver="covariance_eigh"))
-    components = reduce.fit_transform(features)
+    stretch = np.repeat(np.arange(len(stretches)), [end - start for start, end in stretches])
+    line = fit_readout(features, true, stretch=stretch, guard_bins=guard_bins)
+    residual = true - line.predict(features)
+    known = np.isfinite(true).T
     boosters = [
-        HistGradientBoostingRegressor(
-            max_iter=n_trees,
-            max_leaf_nodes=n_leaves,
-            early_stopping=False,  # pyright: ignore[reportArgumentType]
-            random_state=0,
-        ).fit(components[np.isfinite(column)], column[np.isfinite(column)])
-        for column in true.T
+        _fit_trees(features[k], target[k], column[k], n_components, n_trees)
+        for k, target, column in zip(known, true.T, residual.T, strict=True)
     ]
 
     def predict(stretches: Stretches) -> Float[np.ndarray, "bin dim"]:
-        components = reduce.transform(lagged(channels, stretches, lags))
-        return np.stack([booster.predict(components) for booster in boosters], axis=1)
+        features = lagged(channels, stretches, lags)
+        added = [trees.predict(reduce.transform(features)) for reduce, trees in boosters]
+        return line.predict(features) + np.stack(added, axis=1)
 
     return predict
+
+
+def _fit_trees(
+    features: np.ndarray, true: np.ndarray, residual: np.ndarray, n_components: int, n_trees: int
+) -> tuple[PLSRegression, HistGradientBoostingRegressor]:
+    reduce = PLSRegression(min(n_components, *features.shape)).fit(features, true)
+    trees = HistGradientBoostingRegressor(
+        max_iter=n_trees,
+        max_leaf_nodes=_LEAVES,
+        early_stopping=False,  # pyright: ignore[reportArgumentType]
+        random_state=0,
+    )
+    return reduce, trees.fit(reduce.transform(features), residual)

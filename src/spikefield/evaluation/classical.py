@@ -19,7 +19,7 @@ from spikefield.windows.binned import BinnedSession
 
 _KALMAN_ORDERS = (1, 2)
 _SHIFTS_S = (-0.2, -0.1, 0.0, 0.1, 0.2)
-_TREES_AND_LEAVES = ((50, 6), (50, 20), (150, 6), (150, 20))
+_COMPONENTS_AND_TREES = ((4, 50), (8, 50), (8, 150), (16, 150))
 _DROPOUT_AND_STEPS = ((0.1, 100), (0.1, 300), (0.4, 100), (0.4, 300))
 _WINDOW_S = 5.0
 _MOST_WINDOW_BINS = 100
@@ -43,13 +43,9 @@ def boosted(session: BinnedSession, modality: str) -> Decoded:
     channels, behavior = session.require(modality), session.require("behavior")
     tried = [(reach, with_reach(session, channels, reach)) for reach in candidate_reaches(session.bin_width_ms)]
     reach, features = max(tried, key=lambda each: fit(session, each[1], lags=each[0].lags).inner_r2.mean())
-    return tuned(
-        session,
-        [
-            partial(fit_boosted, features, behavior, lags=reach.lags, n_trees=n_trees, n_leaves=n_leaves)
-            for n_trees, n_leaves in _TREES_AND_LEAVES
-        ],
-    )
+    decoder = partial(fit_boosted, features, behavior, lags=reach.lags, guard_bins=session.split.guard_bins)
+    settings = [partial(decoder, n_components=n, n_trees=n_trees) for n, n_trees in _COMPONENTS_AND_TREES]
+    return tuned(session, settings)
 
 
 def gru(session: BinnedSession, modality: str, *, seed: int = 0) -> Decoded:
