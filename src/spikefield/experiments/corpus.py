@@ -51,9 +51,9 @@ def read_corpus(data: Path, *, config: ExperimentConfig) -> Corpus:
     """
     paths = layout.session_paths(data)
     loaded = [layout.load(path) for path in paths]
-    width, why = choose_bin_width_ms(loaded, preferred_ms=config.binning.bin_width_ms or PREFERRED_BIN_MS)
+    width, why = choose_bin_width_ms(loaded, preferred_ms=PREFERRED_BIN_MS, asked_ms=config.binning.bin_width_ms)
     binning = replace(config.binning, bin_width_ms=width)
-    sessions = tuple(bin_session(session, config=binning) for session in loaded)
+    sessions = tuple(_binned(path, binning) for path in paths)
     ids = [s.session_id for s in sessions]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise InputError(f"{data}: holds session {twice[0]!r} twice. Rename one of them when preparing it.")
@@ -70,6 +70,12 @@ def read_corpus(data: Path, *, config: ExperimentConfig) -> Corpus:
         },
         chosen=(why, f"windows of {bins} bins ({bins * width / 1000:g} s); shorter trials are windows of their own"),
     )
+
+
+def _binned(path: Path, binning: BinningConfig) -> BinnedSession:
+    """Bin one session; its raw arrays are let go before the next is read."""
+    with layout.load(path) as session:
+        return bin_session(session, config=binning)
 
 
 def read_corpus_for(model: Model, data: Path, *, config: ExperimentConfig) -> Corpus:

@@ -4,6 +4,7 @@ Recordings lie above (`recordings`, cleaned by `signals`); windows and batches a
 The split comes first, because every statistic below (unit rates, channel means) is fitted on training time only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +17,6 @@ from spikefield.signals import binning
 from spikefield.signals.chain import FittedChain, fit_chain
 from spikefield.signals.chain_config import ChainConfig, preset
 from spikefield.windows.splits import Split, SplitConfig, blocked_split, runs
-
-_TRIAL_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -85,31 +84,40 @@ class BinnedSession:
         return runs(self.split.kind(kind), self.segment)
 
 
-def choose_bin_width_ms(sessions: list[Data], *, preferred_ms: float) -> tuple[float, str]:
+def choose_bin_width_ms(
+    sessions: Sequence[Data], *, preferred_ms: float, asked_ms: float | None = None
+) -> tuple[float, str]:
     """Return one bin width for all sessions, and a line that says why.
 
-    Counts that come on a grid keep it; a field potential slower than the preferred bins sets its own rate.
+    Counts that come on a grid keep it, and a field potential slower than the bins sets its own rate, unless the width
+    that was asked for is a whole number of those bins.
 
     Raises:
         InputError: two sessions come on different grids.
     """
-    fixed = {}
+    wanted_ms = preferred_ms if asked_ms is None else asked_ms
+    fixed: dict[float, str] = {}
     for session in sessions:
         for name in ("spike_counts", "lfp"):
             if name not in session:
                 continue
             width = 1000 / float(getattr(session, name).sampling_rate)
-            if name == "spike_counts" or width > preferred_ms:
+            if name == "spike_counts" or width > wanted_ms:
                 fixed.setdefault(round(width, 6), f"{name} of {session.session.id}")
-    if not fixed:
-        return preferred_ms, f"bins of {preferred_ms:g} ms (the preset's)"
+    if not fixed or (asked_ms is not None and all(_divides(own, asked_ms) for own in fixed)):
+        return wanted_ms, f"bins of {wanted_ms:g} ms ({'the default' if asked_ms is None else 'as asked'})"
     width = max(fixed)
-    if odd := [w for w in fixed if abs(width / w - round(width / w)) > 1e-6]:
+    if odd := [own for own in fixed if not _divides(own, width)]:
         raise InputError(
             f"sessions must share a bin width, got {odd[0]:g} ms ({fixed[odd[0]]}) and {width:g} ms ({fixed[width]}). "
             "Analyse them apart, or prepare them on one grid."
         )
     return width, f"bins of {width:g} ms (the grid of {fixed[width]})"
+
+
+def _divides(own_ms: float, width_ms: float) -> bool:
+    parts = width_ms / own_ms
+    return round(parts) >= 1 and abs(parts - round(parts)) <= 1e-6
 
 
 def bin_session(session: Data, *, config: BinningConfig) -> BinnedSession:
@@ -124,17 +132,11 @@ def bin_session(session: Data, *, config: BinningConfig) -> BinnedSession:
     session_id = str(session.session.id)
     starts, ends = layout.valid_intervals_s(session)
     start_s, n_bins = float(starts[0]), binning.n_bins(float(ends[-1] - starts[0]), width)
-    segment = _segments(starts - start_s, ends - start_s, n_bins, width)
-    split = blocked_split(
-        segment,
-        config=config.split,
-        bin_width_ms=width,
-        reach_s=_chain_reach_s(session, preset(config.chain), width),
-        session_id=session_id,
-    )
     grid = _Grid(start_s, n_bins, width)
+    segment = _segments(starts, ends, grid)
+    split, chain = _split_and_chain(session, grid, segment, config)
     counts, unit_ids = _counts(session, grid, split, config.min_unit_rate_hz)
-    lfp, chain = _lfp(session, grid, split.train, preset(config.chain))
+    lfp = chain.apply(np.asarray(session.lfp.signal)) if chain else None
     behavior, names = _behavior(session, grid)
     return BinnedSession(
         session_id=session_id,
@@ -161,12 +163,38 @@ class _Grid:
     width_ms: float
 
 
-def _segments(starts: np.ndarray, ends: np.ndarray, n_bins: int, width_ms: float) -> Int[np.ndarray, "bin"]:
+def _segments(starts_s: np.ndarray, ends_s: np.ndarray, grid: _Grid) -> Int[np.ndarray, "bin"]:
     """Give each bin the number of the interval that holds it whole, else -1."""
-    segment = np.full(n_bins, -1)
-    for i, (start, end) in enumerate(zip(starts * 1000 / width_ms, ends * 1000 / width_ms, strict=True)):
-        segment[int(np.ceil(start - 1e-6)) : int(np.floor(end + 1e-6))] = i
+    segment = np.full(grid.n_bins, -1)
+    first, last = ((edges - grid.start_s) * 1000 / grid.width_ms for edges in (starts_s, ends_s))
+    for i, (start, end) in enumerate(zip(first, last, strict=True)):
+        segment[max(int(np.ceil(start - 1e-6)), 0) : max(int(np.floor(end + 1e-6)), 0)] = i
     return segment
+
+
+def _split_and_chain(
+    session: Data, grid: _Grid, segment: Int[np.ndarray, "bin"], config: BinningConfig
+) -> tuple[Split, FittedChain | None]:
+    """Split the bins and fit the signal chain on training time; widen the guards until they hold the chain's reach."""
+    trial = None
+    if "trials" in session:
+        trial = _segments(np.asarray(session.trials.start), np.asarray(session.trials.end), grid)
+    reach_s = 0.0
+    while True:
+        split = blocked_split(
+            segment,
+            config=config.split,
+            bin_width_ms=grid.width_ms,
+            reach_s=reach_s,
+            session_id=str(session.session.id),
+            trial=trial,
+        )
+        if not layout.has_lfp(session):
+            return split, None
+        chain = _fit(session, grid, split.train, preset(config.chain))
+        if chain.reach_s <= reach_s:
+            return split, chain
+        reach_s = chain.reach_s
 
 
 def _counts(
@@ -213,33 +241,10 @@ def _regrid(session: Data, grid: _Grid) -> Int[np.ndarray, "bin unit"]:
     return padded.reshape(grid.n_bins, k, -1).sum(axis=1)
 
 
-def _lfp(
-    session: Data, grid: _Grid, within: Bool[np.ndarray, "bin"], config: ChainConfig
-) -> tuple[Float[np.ndarray, "bin channel"] | None, FittedChain | None]:
-    if not layout.has_lfp(session):
-        return None, None
-    signal = np.asarray(session.lfp.signal)
-    chain = _fit(session, signal, grid, within, config)
-    return chain.apply(signal), chain
-
-
-def _chain_reach_s(session: Data, config: ChainConfig, width_ms: float) -> float:
-    """Return the reach of the chain, which the split must know before the chain is fitted: try it on the beginning."""
-    if not layout.has_lfp(session):
-        return 0.0
-    rate_hz, start_s = float(session.lfp.sampling_rate), float(session.lfp.domain.start[0])
-    beginning = np.asarray(session.lfp.signal[: int(_TRIAL_S * rate_hz)])
-    n_bins = binning.n_bins(len(beginning) / rate_hz, width_ms)
-    trial = _fit(session, beginning, _Grid(start_s, n_bins, width_ms), np.ones(n_bins, bool), config)
-    return trial.reach_s
-
-
-def _fit(
-    session: Data, signal: np.ndarray, grid: _Grid, within: Bool[np.ndarray, "bin"], config: ChainConfig
-) -> FittedChain:
+def _fit(session: Data, grid: _Grid, within: Bool[np.ndarray, "bin"], config: ChainConfig) -> FittedChain:
     return fit_chain(
         config,
-        signal,
+        np.asarray(session.lfp.signal),
         rate_hz=float(session.lfp.sampling_rate),
         start_s=float(session.lfp.domain.start[0]),
         channel_ids=tuple(str(c) for c in np.asarray(session.channels.id).astype(str)),

@@ -65,12 +65,19 @@ class Split:
 
 
 def blocked_split(
-    segment: Int[np.ndarray, "bin"], *, config: SplitConfig, bin_width_ms: float, reach_s: float, session_id: str
+    segment: Int[np.ndarray, "bin"],
+    *,
+    config: SplitConfig,
+    bin_width_ms: float,
+    reach_s: float,
+    session_id: str,
+    trial: Int[np.ndarray, "bin"] | None = None,
 ) -> Split:
     """Split the bins of a session into blocks of time.
 
     Args:
         segment: which interval of valid time each bin lies in, -1 in a gap.
+        trial: which trial each bin lies in, -1 between trials; None where the task has no trials.
         bin_width_ms: width of a bin.
         reach_s: the longest reach of the signal chain; the guard is this plus `config.guard_s`.
         session_id: for the error.
@@ -78,7 +85,7 @@ def blocked_split(
     Raises:
         InputError: too little data for every kind to keep a second of time.
     """
-    block = _blocks(segment, config.n_blocks)
+    block = _blocks(segment, trial, config.n_blocks)
     kind_of_block = np.zeros(config.n_blocks, int)
     kind_of_block[list(config.valid_blocks)] = 1
     kind_of_block[list(config.test_blocks)] = 2
@@ -100,13 +107,16 @@ def runs(mask: Bool[np.ndarray, "bin"], segment: Int[np.ndarray, "bin"] | None =
     return [(int(s), int(e)) for s, e in zip(starts, ends, strict=True) if label[s] >= 0]
 
 
-def _blocks(segment: Int[np.ndarray, "bin"], n_blocks: int) -> Int[np.ndarray, "bin"]:
-    """Number the blocks of equal valid time; segments much shorter than a block are never cut."""
+def _blocks(
+    segment: Int[np.ndarray, "bin"], trial: Int[np.ndarray, "bin"] | None, n_blocks: int
+) -> Int[np.ndarray, "bin"]:
+    """Number the blocks of equal valid time; segments and trials much shorter than a block are never cut."""
     valid = segment >= 0
     n_valid = int(valid.sum())
     rank = np.cumsum(valid) - 1
     block = np.where(valid, np.minimum(rank * n_blocks // max(n_valid, 1), n_blocks - 1), -1)
-    for start, end in runs(valid, segment):
+    uncut = runs(valid, segment) + ([] if trial is None else runs(valid, trial))
+    for start, end in uncut:
         if end - start < n_valid / n_blocks / 2:
             block[start:end] = block[(start + end) // 2]
     return block
