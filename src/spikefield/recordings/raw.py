@@ -119,6 +119,13 @@ class RawSession:
     arrays: Mapping[str, Any]
     broadband: tuple[Broadband, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not self.broadband and not {"lfp", "spike_times", "spike_counts", "behavior"} & set(self.arrays):
+            raise InputError(
+                f"{self.path}: holds neither spikes nor field potential nor behaviour that was asked for. Choose other "
+                "series; `spikefield inspect` lists what is there."
+            )
+
     @property
     def id(self) -> str:
         """Name of the session."""

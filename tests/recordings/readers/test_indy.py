@@ -71,6 +71,15 @@ def test_broadband_is_measured_and_streamed_either_way_round(tmp_path, turned, c
         np.testing.assert_array_equal(np.concatenate(blocks), truth.counts)
 
 
+def test_electrode_names_may_be_texts_of_any_length(tmp_path):
+    path = tmp_path / "indy_20160622_01.nwb"
+    truth = indy.write_nwb(path, seconds=0.2)
+    with h5py.File(path, "r+") as file:
+        del file[f"{BROADBAND}/electrode_names"]
+        file.create_dataset(f"{BROADBAND}/electrode_names", data=truth.names, dtype=h5py.string_dtype(), chunks=(4,))
+    assert read(path)[0].broadband[0].channel_ids == tuple(truth.names)
+
+
 def test_pair_shares_one_clock_and_valid_time(pair):
     mat, truth, nwb, broadband = pair
     (raw,) = read(mat)
@@ -152,6 +161,12 @@ BAD_MAT = {
         r"cursor_pos: must be \(2, 750\)",
     ),
     "spikes not cells": (lambda f: _replace(f, "spikes", np.ones((5, 4))), r"/spikes: must hold references"),
+    "spikes in ms": (
+        lambda f: [
+            f[ref].__setitem__(..., f[ref][()] * 1e3) for ref in f["spikes"][()].ravel() if f[ref].shape[0] == 1
+        ],
+        r"/spikes: must be seconds on the clock of /t \(1234\.500 to",
+    ),
     "names lack": (lambda f: _replace(f, "chan_names", f["chan_names"][:, :2]), r"/spikes: must have one column"),
 }
 

@@ -125,7 +125,7 @@ def test_streamed_from_an_address(path):
     truth = nwb2.write(path)
     handler = type("Handler", (_Ranges,), {"path_content": path.read_bytes()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         address = f"http://127.0.0.1:{server.server_port}/sub-C_ses-1.nwb"
         assert find_reader(address).name == "nwb"

@@ -133,7 +133,8 @@ def write_nwb(
         file.create_dataset("nwb_version", data=np.bytes_(version))
         group = file.create_group("acquisition/timeseries/broadband")
         stored = np.ascontiguousarray(counts.T) if turned else counts
-        chunks = None if compression is None else (min(len(names), 2), 4096) if turned else (4096, min(len(names), 2))
+        rows, columns = min(4096, samples), min(len(names), 2)
+        chunks = None if compression is None else (columns, rows) if turned else (rows, columns)
         data = group.create_dataset("data", data=stored, chunks=chunks, compression=compression)
         data.attrs.update({"conversion": CONVERSION_V, "resolution": CONVERSION_V, "unit": "volts"})
         group.create_dataset("timestamps", data=times, compression=compression)

@@ -39,9 +39,12 @@ class _File:
         Raises:
             InputError: missing or not a positive number.
         """
-        match = re.match(r"\s*([\d.]+)", self.settings.get(key, ""))
+        match = re.match(r"\s*(\d+(?:\.\d+)?)", self.settings.get(key, ""))
         if not match or float(match[1]) <= 0:
-            raise InputError(f"{self.path}: {key}: must be a positive number, got {self.settings.get(key)!r}.")
+            raise InputError(
+                f"{self.path}: {key}: must be a positive number, got "
+                f"{self.settings.get(key)!r}. The file is truncated or damaged: copy it again."
+            )
         return float(match[1])
 
     def records(self, dtype: np.dtype, count: int) -> np.ndarray:
@@ -75,6 +78,12 @@ def _matches(path: Path) -> bool:
     return start.startswith((b"trial_date", b"n_clusters"))
 
 
+def _check_layout(path: Path) -> None:
+    guard.check_file(path)
+    if not _matches(path):
+        raise InputError(f"{path}: is not of {_LAYOUT}: it starts with {guard.head(path, 16)!r}. Name another reader.")
+
+
 def _files(path: Path) -> tuple[Path, ...]:
     found = _siblings(path, r"\.(set|eeg\d*|egf\d*|pos|\d+)")
     cuts = sorted(path.parent.glob(f"{_stem(path)}_*.cut"))
@@ -96,6 +105,7 @@ def _open(path: Path) -> _File:
 
 
 def _read(path: Path, choice: SeriesChoice) -> Iterator[RawSession]:
+    _check_layout(path)
     eegs, egfs = _siblings(path, r"\.eeg\d*"), _siblings(path, r"\.egf\d*")
     offered = [name for name, found in (("eeg", eegs), ("egf", egfs)) if found]
     lfp = chosen(path, "lfp", choice.lfp, offered, offered[:1])
@@ -133,7 +143,7 @@ def _field_potential(path: Path, paths: list[Path], notes: list[str]) -> dict[st
         raise InputError(f"{path}: all channels must have one length and rate, got {sorted(shapes)}. Copy them again.")
     volts = [_volts(path, p.suffix) for p in paths]
     if None in volts:
-        notes.append("no gain in the .set: the field potential is in parts of full scale")
+        notes.append("no .set beside it: the field potential is in parts of full scale")
     gains = np.array([1.0 if None in volts else v for v in volts], np.float64)
     return {
         "lfp": (np.column_stack(signals) * gains).astype(np.float32),
@@ -152,14 +162,13 @@ def _samples(file: _File) -> np.ndarray:
 
 
 def _volts(path: Path, suffix: str) -> float | None:
-    """Return the volts of full scale, the converter's range over the gain; None where the `.set` does not say."""
+    """Return the volts of full scale, the converter's range over the gain; None where there is no `.set`."""
     number = int(re.sub(r"\D", "", suffix) or 1)
-    try:
-        settings = _open(_siblings(path, r"\.set")[0])
-        channel = int(settings.number(f"EEG_ch_{number}"))
-        return settings.number("ADC_fullscale_mv") / 1000 / settings.number(f"gain_ch_{channel - 1}")
-    except (InputError, IndexError):
+    settings = [_open(p) for p in _siblings(path, r"\.set")]
+    if not settings:
         return None
+    channel = int(settings[0].number(f"EEG_ch_{number}"))
+    return settings[0].number("ADC_fullscale_mv") / 1000 / settings[0].number(f"gain_ch_{channel - 1}")
 
 
 def _position(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
@@ -222,6 +231,7 @@ def _clusters(path: Path, count: int) -> np.ndarray:
 
 
 def _inspect(path: Path) -> Inspection:
+    _check_layout(path)
     rows: list[Series] = []
     for kind in ("eeg", "egf"):
         for file in map(_open, _siblings(path, rf"\.{kind}\d*")[:1]):

@@ -35,6 +35,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     with hdf5.opened(path, _LAYOUT) as file:
         if "layout_version" in file.attrs:
             raise InputError(f"{path}: is a prepared session already. Use it as it is: spikefield validate {path}")
+        hdf5.check_all(file)
         yield file
 
 

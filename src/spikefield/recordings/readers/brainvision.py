@@ -11,6 +11,7 @@ from spikefield.errors import InputError
 from spikefield.recordings.readers import guard
 
 _VOLTS = {"": 1e-6, "v": 1.0, "mv": 1e-3, "uv": 1e-6, "µv": 1e-6, "μv": 1e-6, "nv": 1e-9}
+_BYTES = {"INT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 _FIELD_TYPES = {"EEG", "ECOG", "SEEG", "DBS", "LFP"}
 
 
@@ -37,9 +38,22 @@ def channels(path: Path) -> list[Channel]:
         raise InputError(
             f"{path}: [Channel Infos] must name NumberOfChannels channels, got {len(lines)}. Export again."
         )
+    _check_length(path, text, int(count[1]))
     kinds = {row["name"]: row.get("type", "") for row in _table(path, "_channels.tsv")}
     places = {row["name"]: _place(row) for row in _table(path, "_electrodes.tsv")}
     return [_channel(path, line, kinds, places) for line in lines.values()]
+
+
+def _check_length(path: Path, text: str, count: int) -> None:
+    """Refuse a binary that ends inside a sample; no header says how many samples there should be."""
+    named = re.search(r"^DataFile\s*=\s*(.*?)\s*$", text, re.MULTILINE)
+    size = next((n for kind, n in _BYTES.items() if kind in text), 0)
+    binary = path.parent / (named[1].replace("$b", path.stem) if named else "")
+    if size and binary.is_file() and binary.stat().st_size % (size * count):
+        raise InputError(
+            f"{binary}: must hold {count} channels of {size} bytes a sample, got {binary.stat().st_size} bytes, which "
+            "is no multiple. The file is truncated: copy it again."
+        )
 
 
 def _channel(path: Path, line: str, kinds: dict[str, str], places: dict[str, tuple[float, float]]) -> Channel:

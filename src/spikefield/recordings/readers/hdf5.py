@@ -1,8 +1,10 @@
 """HDF5 with its guards: named fields of the right type and shape, sizes that fit the file, MATLAB 7.3 text."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -69,22 +71,74 @@ def dataset(group: h5py.Group, name: str, *, kinds: str = "fiu", ndim: Sequence[
     if found.ndim not in ndim or found.size == 0:
         dims = " or ".join(str(n) for n in ndim)
         raise InputError(f"{where}: must have {dims} axes and not be empty, got shape {found.shape}.")
-    check_size(found)
+    check_header(found)
     return found
 
 
-def check_size(found: h5py.Dataset) -> None:
-    """Refuse a declared size that no compression of the file's bytes could hold.
+def check_header(found: h5py.Dataset) -> None:
+    """Refuse a declared size that no compression of the file's bytes could hold, and numbers of no standard type.
 
     Raises:
-        InputError: the shape does not fit the file.
+        InputError: says which.
     """
+    where = f"{found.file.filename}: {found.name}"
     limit = Path(found.file.filename).stat().st_size * _MAX_DEFLATE_RATIO
-    if found.dtype.kind != "O" and found.size * found.dtype.itemsize > limit:
+    if found.shape is None:
+        raise InputError(f"{where}: holds nothing, not even a shape. Fetch the file again.")
+    if found.dtype.kind != "O" and math.prod(found.shape) * found.dtype.itemsize > limit:
+        raise InputError(f"{where}: declares shape {found.shape}, more than the file can hold. Fetch the file again.")
+    if found.dtype.kind in "fiu" and not h5py.h5t.py_create(found.dtype, logical=True).equal(found.id.get_type()):
+        raise InputError(f"{where}: its numbers are of no standard type, though nearest {found.dtype}. Fetch it again.")
+
+
+def check_chunks(found: h5py.Dataset) -> None:
+    """Refuse a chunked dataset that lacks chunks, or has one whose filters were skipped though it is not whole.
+
+    HDF5 would fill the former with zeros without a word, and read the latter beyond its end.
+
+    Raises:
+        InputError: says how many chunks are there.
+    """
+    if not found.chunks or not found.size:
+        return
+    expected = math.prod(-(-n // c) for n, c in zip(found.shape, found.chunks, strict=True))
+    nbytes = math.prod(found.chunks) * found.dtype.itemsize
+    filtered = found.id.get_create_plist().get_nfilters() > 0 or found.dtype.kind == "O"  # texts differ in size
+    sizes: list[bool] = []
+    found.id.chunk_iter(lambda chunk: sizes.append((filtered and not chunk.filter_mask) or chunk.size == nbytes))
+    if len(sizes) != expected or not all(sizes):
         raise InputError(
-            f"{found.file.filename}: {found.name}: declares shape {found.shape}, more than the file can hold. "
-            "Fetch the file again."
+            f"{found.file.filename}: {found.name}: {sum(sizes)} of {expected} chunks are whole. The file is "
+            "half-written or damaged: fetch it again."
         )
+
+
+def whole(data: Any) -> Any:
+    """Return the data of a parser after checking header and chunks, where they are a dataset of a file on disk.
+
+    Raises:
+        InputError: as `check_header` and `check_chunks`.
+    """
+    if isinstance(data, h5py.Dataset):
+        if Path(data.file.filename).is_file():
+            check_header(data)
+        check_chunks(data)
+    return data
+
+
+def check_all(file: h5py.File) -> None:
+    """Check header and chunks of every dataset of a file.
+
+    Raises:
+        InputError: as `check_header` and `check_chunks`.
+    """
+
+    def visit(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            check_header(item)
+            check_chunks(item)
+
+    file.visititems(visit)
 
 
 def name_of(item: h5py.Group | h5py.Dataset) -> str:
@@ -93,12 +147,13 @@ def name_of(item: h5py.Group | h5py.Dataset) -> str:
 
 
 def content(found: h5py.Dataset) -> np.ndarray:
-    """Return a whole dataset after checking its size.
+    """Return a whole dataset after checking its header and chunks.
 
     Raises:
-        InputError: the declared shape does not fit the file.
+        InputError: the declared shape does not fit the file, or the file is half-written.
     """
-    check_size(found)
+    check_header(found)
+    check_chunks(found)
     return np.asarray(found[()])
 
 

@@ -43,8 +43,9 @@ def target_moves(target_pos: Float[np.ndarray, "samples dims"]) -> Int[np.ndarra
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    mat, broadband = path.with_suffix(".mat"), path.with_suffix(".nwb")
-    return tuple(p for p in (mat, broadband) if p == path or p.is_file())
+    other = {".mat": ".nwb", ".nwb": ".mat"}.get(path.suffix)
+    pair = (path, path.with_suffix(other)) if other else (path,)
+    return tuple(sorted(p for p in pair if p == path or p.is_file()))
 
 
 def _is_mat(path: Path) -> bool:
@@ -150,6 +151,12 @@ def _collect(file: h5py.File, cells: np.ndarray, times: np.ndarray, channels: li
             left_out["spikes outside the behaviour's clock"][name] = int((~within).sum())
         kept.append(spikes[within])
         ids.append(name)
+    lost = sum(left_out["spikes outside the behaviour's clock"].values())
+    if lost > sum(map(len, kept)):
+        raise InputError(
+            f"{file.filename}: /spikes: must be seconds on the clock of /t ({times[0]:.3f} to {times[-1]:.3f} s), but "
+            f"{lost} of {lost + sum(map(len, kept))} lie outside it. The spikes are of another clock or unit."
+        )
     return _Mat(
         times_s=times,
         channels=channels,

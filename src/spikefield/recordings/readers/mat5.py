@@ -1,10 +1,10 @@
 """MATLAB v5 through scipy, after a check that the file is whole: struct arrays as lists of records."""
 
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.io
@@ -12,7 +12,9 @@ import scipy.io
 from spikefield.errors import InputError
 from spikefield.recordings.readers import guard, hdf5
 
-_HEADER_BYTES, _COMPRESSED, _PIECE = 128, 15, 1 << 20
+_HEADER_BYTES, _PIECE, _MAX_DEPTH = 128, 1 << 20, 32
+_MATRIX, _COMPRESSED = 14, 15
+_TYPES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13, _MATRIX, 16, 17, 18}
 
 
 def is_mat5(path: Path) -> bool:
@@ -51,44 +53,62 @@ def load(path: Path, name: str, layout: str) -> np.ndarray:
 
 
 def check_whole(path: Path) -> None:
-    """Walk the elements of a file and inflate them, which checks every length and every checksum.
+    """Walk the elements of a file: lengths that fit, types that exist, and checksums where it is compressed.
 
-    scipy stops reading an element when it has what it needs, before its checksum.
+    scipy stops inflating when it has what it needs, before the checksum, and crashes on a type that does not exist.
 
     Raises:
-        InputError: an element reaches beyond the file or does not inflate.
+        InputError: an element reaches beyond the file, is of no type, or does not inflate.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        order = "<" if file.read(_HEADER_BYTES)[126:128] == b"IM" else ">"
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        order = "<" if raw[126:128] == b"IM" else ">"
         place = _HEADER_BYTES
-        while place < size:
-            tag = file.read(8)
-            kind, count = struct.unpack(f"{order}II", tag) if len(tag) == 8 else (0, size)
-            if place + 8 + count > size:
-                raise InputError(
-                    f"{path}: truncated: the element at byte {place} needs {count} bytes, but the file ends after "
-                    f"{max(size - place - 8, 0)}. Fetch the file again."
-                )
-            _check_element(path, file.read, kind, count, place)
-            place += 8 + count
+        while place < len(raw):
+            kind, start, end = _tag(raw, place, len(raw), order, path)
+            if kind == _COMPRESSED:
+                _check_inflates(raw, start, end, path)
+            elif kind == _MATRIX:
+                _check_children(raw, start, end, order, path)
+            place = end
 
 
-def _check_element(path: Path, read: Any, kind: int, count: int, place: int) -> None:
-    inflate, left = zlib.decompressobj(), count
-    while left:
-        piece = read(min(left, _PIECE))
-        left -= len(piece)
-        if kind != _COMPRESSED:
-            continue
-        try:
+def _tag(raw: mmap.mmap, place: int, limit: int, order: str, path: Path) -> tuple[int, int, int]:
+    """Return type, start and end of the element at `place`, which must end by `limit`; padding left to the caller."""
+    kind, count = struct.unpack(f"{order}II", raw[place : place + 8]) if place + 8 <= limit else (0, limit)
+    if kind >> 16:  # an element of at most four bytes, its length beside its type
+        return kind & 0xFFFF, place + 4, place + 4 + min(kind >> 16, 4)
+    if place + 8 + count > limit:
+        raise InputError(
+            f"{path}: truncated: the element at byte {place} needs {count} bytes, but {max(limit - place - 8, 0)} are "
+            "left. Fetch the file again."
+        )
+    return kind, place + 8, place + 8 + count
+
+
+def _check_children(raw: mmap.mmap, start: int, end: int, order: str, path: Path, depth: int = 0) -> None:
+    """Check the elements inside a matrix, those of cells and structs in turn."""
+    place = start
+    while place < end:
+        kind, inner, stop = _tag(raw, place, end, order, path)
+        if kind not in _TYPES or depth > _MAX_DEPTH:
+            raise InputError(f"{path}: damaged at byte {place}: no element has type {kind}. Fetch the file again.")
+        if kind == _MATRIX:
+            _check_children(raw, inner, stop, order, path, depth + 1)
+        place += 8 if inner == place + 4 else 8 + (stop - inner + 7) // 8 * 8
+
+
+def _check_inflates(raw: mmap.mmap, start: int, end: int, path: Path) -> None:
+    inflate = zlib.decompressobj()
+    try:
+        for place in range(start, end, _PIECE):
+            piece = raw[place : min(place + _PIECE, end)]
             while piece:
                 inflate.decompress(piece, _PIECE)
                 piece = inflate.unconsumed_tail
-        except zlib.error as error:
-            raise InputError(f"{path}: damaged at byte {place} ({error}). Fetch the file again.") from error
-    if kind == _COMPRESSED and not inflate.eof:
-        raise InputError(f"{path}: the element at byte {place} ends early. Fetch the file again.")
+    except zlib.error as error:
+        raise InputError(f"{path}: damaged after byte {start} ({error}). Fetch the file again.") from error
+    if not inflate.eof:
+        raise InputError(f"{path}: the element at byte {start} ends early. Fetch the file again.")
 
 
 def records(value: np.ndarray, where: str) -> list[np.void]:

@@ -35,7 +35,7 @@ def _matches(path: Path) -> bool:
 def _load(path: Path) -> dict[str, Any]:
     guard.check_file(path)
     remedy = "Write it again with numpy.savez and no object arrays."
-    with guard.readable(path, _LAYOUT, remedy), np.load(path, allow_pickle=False) as archive:
+    with guard.readable(path, _LAYOUT, remedy), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         content = {name: archive[name] for name in archive.files}
     allowed = sorted(set(inspect.signature(from_arrays).parameters) - {"source"})
     if unknown := sorted(set(content) - set(allowed)):

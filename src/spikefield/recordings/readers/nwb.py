@@ -120,7 +120,7 @@ def _broadband(path: Path, series: NwbSeries, nwb: Any) -> tuple[Broadband, ...]
 def _stream(path: Path, name: str, first: int, count: int, offset: np.ndarray, samples: int) -> Iterator[np.ndarray]:
     with _opened(path) as nwb:
         series = nwb_series.every(str(path), nwb)[name]
-        data: Any = series.series.data
+        data = hdf5.whole(series.series.data)
         for start in range(first, first + count, samples):
             stop = min(start + samples, first + count)
             block = np.asarray(data[:, start:stop]).T if series.turned else np.asarray(data[start:stop])
@@ -179,8 +179,8 @@ def _valid(arrays: dict[str, Any]) -> np.ndarray:
 
 def _spikes(path: Path, nwb: Any, valid: np.ndarray, left_out: dict[str, Any]) -> dict[str, Any]:
     table: Any = nwb.units
-    times = np.asarray(table.spike_times.data[:], np.float64)
-    ends = np.asarray(table.spike_times_index.data[:], np.int64)
+    times = np.asarray(hdf5.whole(table.spike_times.data)[:], np.float64)
+    ends = np.asarray(hdf5.whole(table.spike_times_index.data)[:], np.int64)
     counts = np.diff(ends, prepend=0)
     if len(counts) != len(table.id) or (counts < 0).any() or ends[-1:].sum() != len(times):
         raise InputError(

@@ -57,6 +57,8 @@ def stretches(path: Path) -> tuple[Broadband, ...]:
         if data.dtype.itemsize != 2:
             raise InputError(f"{path}: {data.name}: must be int16, got {data.dtype}. The file is of another layout.")
         stamps = _timestamps(group)
+        hdf5.check_chunks(data)
+        hdf5.check_chunks(stamps)
         turned = _turned(path, data, len(stamps))
         ids = _channel_ids(group, data.shape[0 if turned else 1])
         conversion = np.full(len(ids), _conversion(path, data))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spikefield.errors import InputError
-from spikefield.recordings.readers import clock
+from spikefield.recordings.readers import clock, hdf5
 
 MAX_BEHAVIOR_DIMS = 64
 _BLOCK = 1 << 20
@@ -103,20 +103,20 @@ class NwbSeries:
         stamps = self.series.timestamps
         if stamps is None:
             return self.clock.stretches[0].start_s + np.arange(self.samples) / self.clock.rate_hz
-        times = np.asarray(stamps[:], np.float64)
+        times = np.asarray(hdf5.whole(stamps)[:], np.float64)
         clock.check_increasing(times, f"{self.where}: timestamps")
         if len(times) != self.samples:
             raise InputError(f"{self.where}: {self.samples} samples, but {len(times)} timestamps. Mend the file.")
         return times
 
     def _stamp_blocks(self) -> Iterator[np.ndarray]:
-        stamps = self.series.timestamps
+        stamps = hdf5.whole(self.series.timestamps)
         for start in range(0, self.samples, _BLOCK):
             yield np.asarray(stamps[start : start + _BLOCK])
 
     def values(self) -> np.ndarray:
         """Return the data in the unit of the series, (samples, dims)."""
-        values = np.asarray(self.series.data[:], np.float64)
+        values = np.asarray(hdf5.whole(self.series.data)[:], np.float64)
         values = values[:, None] if values.ndim == 1 else values
         return values * (self.series.conversion or 1.0) + (self.series.offset or 0.0)
 
