@@ -18,6 +18,8 @@ from spikefield.errors import InputError
 COMMANDS = {
     "demo": ("spikefield.experiments.commands", "simulate four sessions and run the whole experiment on them"),
     "simulate": ("spikefield.experiments.commands", "write simulated recordings"),
+    "download": ("spikefield.preparation.commands", "list or fetch the files of a public data set"),
+    "inspect": ("spikefield.preparation.commands", "print what a recording holds, without loading it"),
     "prepare": ("spikefield.preparation.commands", "turn recordings into prepared sessions"),
     "validate": ("spikefield.preparation.commands", "check prepared sessions and say what each can be used for"),
     "experiment": ("spikefield.experiments.commands", "teacher, autoencoders, student, baselines and the report"),
