@@ -4,7 +4,7 @@ channels -> patches -> tokens -> transformer -> z_t in R^dim, the mean over the 
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,7 @@ from spikefield.models.transformer import Transformer, TransformerConfig
 MODALITIES = ("spikes", "lfp")
 
 
+@runtime_checkable
 class Windows(Protocol):
     """What an encoder reads of a batch (`spikefield.windows.batches.Batch`)."""
 

@@ -6,7 +6,6 @@ its values plus the space embedding of its (session, patch), which is what adapt
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,14 +22,6 @@ class Tokens:
     values: Float[Tensor, "batch time patch dim"]
     space: Float[Tensor, "batch patch dim"]
     valid: Bool[Tensor, "batch time patch"]
-
-
-class Values(Protocol):
-    """Anything that turns the channels of a patch into R^dim."""
-
-    def __call__(
-        self, patches: Tensor, slot_valid: Bool[Tensor, "batch patch slot"]
-    ) -> Float[Tensor, "batch time patch dim"]: ...
 
 
 class CountEmbedding(nn.Module):
