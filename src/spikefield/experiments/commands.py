@@ -59,6 +59,8 @@ def experiment(
     config: ExperimentConfig,
     seeds: list[int] = [0],  # noqa: B006
     distill_on: list[str] | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
 ) -> None:
     """Teacher, field autoencoders, student and baselines over a folder of prepared sessions, then the report.
 
@@ -67,6 +69,8 @@ def experiment(
         out: folder for everything that comes out; finished stages in it are reused.
         seeds: one run a seed.
         distill_on: ids of the sessions to distil on; by default the first that holds spikes and field.
+        workers: how many models train side by side, each on one core; by default one a core, and one on a GPU.
+        ray_address: a running Ray cluster to use instead of this machine's cores.
     """
     ceiling = data / "ceiling.json"
     report_path = experiments.run_experiment(
@@ -77,6 +81,8 @@ def experiment(
         distill_on=distill_on,
         ceiling_r2=files.read_json(ceiling) if ceiling.exists() else None,
         command=_command(),
+        workers=workers,
+        ray_address=ray_address,
     )
     _print_summary(out)
     print(f"report: {report_path}")

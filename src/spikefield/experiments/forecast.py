@@ -15,7 +15,7 @@ from spikefield.training.loop import loaders
 from spikefield.windows.binned import BinnedSession
 
 if TYPE_CHECKING:
-    from spikefield.experiments.experiment import Experiment
+    from spikefield.experiments.runner import Experiment
 
 _TIMED_STEPS = 3
 

@@ -20,7 +20,7 @@ from spikefield.report.page import write_report
 from spikefield.windows.binned import BinnedSession
 
 if TYPE_CHECKING:
-    from spikefield.experiments.experiment import Experiment
+    from spikefield.experiments.runner import Experiment
 
 _CURVE_COLUMNS = ("model", "seed", "epoch", "train_loss", "valid_loss", "r2")
 _MAPPED = ("teacher", "distilled", "ms-lfp")
@@ -38,15 +38,16 @@ def write_outputs(
     workspace: Workspace,
     experiment: "Experiment",
     *,
-    models: Sequence[Path],
-    baselines: Sequence[dict[str, Any]],
+    stages: Sequence[Path],
     ceiling_r2: dict[str, float] | None,
     command: str,
 ) -> Path:
     """Write every table, the arrays behind the figures and the report; return the report's path."""
     out = workspace.out
+    models = [path for path in stages if path.parent.name == "models"]
     loaded = [artifact.load(path) for path in models]
-    write_table(out / "results.csv", scoring.COLUMNS, [r for m in loaded for r in m.scores] + list(baselines))
+    baselines = [row for path in stages if path not in models for row in files.read_json(path / "scores.json")]
+    write_table(out / "results.csv", scoring.COLUMNS, [row for m in loaded for row in m.scores] + baselines)
     write_table(out / "curves.csv", _CURVE_COLUMNS, _curves(models, loaded))
     first = {m.name: m for m in loaded if m.seed == experiment.seeds[0] and m.name != "ss-lfp"}
     for session in experiment.corpus.sessions:

@@ -1,0 +1,82 @@
+"""Run independent pieces of an experiment side by side on Ray, on this machine or a cluster; one bar for them all."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from spikefield.errors import InputError
+
+
+def fan_out(
+    work: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    *,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    progress: bool = True,
+) -> list[Any]:
+    """Call `work(*task)` for every task and return the results in order.
+
+    Args:
+        work: a picklable function; what its tasks share should be bound to it.
+        tasks: arguments, the longest first.
+        workers: how many run at once, each on one core; by default one a core, and one in all where there is a GPU.
+        ray_address: a running Ray cluster to use instead of this machine's cores.
+        progress: whether to show a bar.
+
+    Raises:
+        InputError: a caller's mistake inside a task; the other tasks are given up.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"`workers` must be 1 or more, got {workers}.")
+    if workers is None:
+        workers = 1 if torch.cuda.is_available() else os.cpu_count() or 1
+    if ray_address is None and min(workers, len(tasks)) == 1:
+        return [work(*task) for task in tasks]
+    return _on_ray(work, tasks, workers=workers, address=ray_address, progress=progress)
+
+
+def _on_ray(
+    work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, workers: int, address: str | None, progress: bool
+) -> list[Any]:
+    import ray
+    from ray.exceptions import RayTaskError
+
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    started = not ray.is_initialized()
+    if started:
+        cores = None if address else workers
+        ray.init(
+            address=address, num_cpus=cores, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False
+        )
+    try:
+        shared = ray.put(work)
+        remote = ray.remote(num_cpus=1, max_retries=2)(_one_thread)
+        pending = [remote.remote(shared, task) for task in tasks]
+        order = {reference: i for i, reference in enumerate(pending)}
+        results: list[Any] = [None] * len(tasks)
+        with tqdm(
+            total=len(tasks), desc=f"{len(tasks)} runs on {workers} cores", disable=None if progress else True
+        ) as bar:
+            while pending:
+                done, pending = ray.wait(pending)
+                for reference in done:
+                    results[order[reference]] = ray.get(reference)
+                    bar.update()
+        return results
+    except RayTaskError as error:
+        cause = error.cause
+        raise cause if isinstance(cause, InputError) else error from None
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _one_thread(work: Callable[..., Any], task: tuple[Any, ...]) -> Any:
+    """Run a task on one core, so that its result does not depend on how many run beside it."""
+    torch.set_num_threads(1)
+    return work(*task)
