@@ -1,8 +1,8 @@
 """Every constant of the simulator, with where it comes from.
 
-They were fixed from the cited values and from linear decoders alone, before any network was trained on a simulated
-recording, and are frozen since: docs/simulator.md has the table of that calibration. Changing one makes another
-corpus, whose scores compare with nobody's.
+They were first fixed from the cited values and from linear decoders alone. Five of the field's were changed later,
+when networks had been trained on simulated recordings: docs/simulator.md says which, and has both tables of linear
+decoders. Changing one makes another corpus, whose scores compare with nobody's.
 """
 
 import math
