@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from spikefield.preparation.contents import Behavior, Contents
-from spikefield.preparation.finding import Finding, Severity, spans
+from spikefield.preparation.finding import Finding, Severity, counted, spans
 
 _FROZEN_S, _FROZEN_SAMPLES = 10.0, 50
 _MISSING_SHARE = 0.2
@@ -93,7 +93,7 @@ def check_behavior_size(contents: Contents) -> Iterator[Finding]:
         usual = np.quantile(steps, _USUAL_QUANTILE)
         jumps = int((steps > _JUMP_SIZES * usual).sum())
         if usual > 0 and jumps and np.isnan(period):
-            what = f"{jumps} jumps are over {_JUMP_SIZES:g} times the usual largest step"
+            what = f"{counted(jumps, 'jump')} over {_JUMP_SIZES:g} times the usual largest step"
             yield _finding("warning", what, [name], "Lost tracking? Set these samples to NaN.")
 
 

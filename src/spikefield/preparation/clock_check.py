@@ -83,7 +83,7 @@ def _offset(name: str, lag_s: float) -> Finding:
     return Finding(
         severity="warning",
         stream="behavior",
-        what=f"behaviour fits {name} best when it is taken {abs(lag_s):.2f} s {'later' if lag_s > 0 else 'earlier'}",
+        what=f"behaviour is stamped {abs(lag_s):.2f} s {'late' if lag_s > 0 else 'early'} against {name}",
         remedy="The clocks seem offset: shift one stream, or record a common event.",
     )
 

@@ -12,7 +12,7 @@ import spikefield.files as files
 from spikefield.errors import DroppedDataWarning, InputError
 from spikefield.preparation import parallel
 from spikefield.preparation.finding import some
-from spikefield.preparation.recipe import PrepareConfig, finished, list_sources, marks, place_of
+from spikefield.preparation.recipe import PrepareConfig, list_sources, marks, place_of, unchanged
 from spikefield.preparation.session_checks import check_agreement
 from spikefield.preparation.source import Outcome, prepare_source
 from spikefield.preparation.verdict import Verdict, as_text, judge_file
@@ -55,28 +55,23 @@ def prepare(
         raise InputError(f"`workers` must be at least 1, got {workers}.")
     series = SeriesChoice(lfp=_choice(lfp), units=_choice(units), behavior=_choice(behavior))
     config = PrepareConfig(reader=reader, series=series, spikes=spikes)
-    found = list_sources(source, out=out, reader=reader)
+    found = [path if address(path) else path.resolve() for path in list_sources(source, out=out, reader=reader)]
     out.mkdir(parents=True, exist_ok=True)
-    done = finished(out)
+    left_alone = unchanged(found, config, out=out)
+    for path in left_alone:
+        log.info("%s: unchanged", path.name)
+    to_do = [path for path in found if path not in left_alone]
     with tempfile.TemporaryDirectory(dir=out, prefix=".prepare-") as staging:
-        work = partial(prepare_source, staging=Path(staging).resolve(), config=config, done=frozenset(done))
-        outcomes = _settle(_outcomes(work, found, workers=workers, ray_address=ray_address), out, len(found))
-    _conclude(outcomes, out)
+        work = partial(prepare_source, staging=Path(staging).resolve(), config=config)
+        outcomes = parallel.do_all(work, to_do, workers=workers, address=ray_address)
+        settled = _settle(outcomes, out, len(to_do))
+    _conclude(settled, out, len(left_alone))
 
 
 def _choice(names: list[str] | None) -> tuple[str, ...] | None:
     if names is None:
         return None
     return () if names == ["none"] else tuple(names)
-
-
-def _outcomes(
-    work: parallel.Work, found: Sequence[Path], *, workers: int | None, ray_address: str | None
-) -> Iterator[Outcome]:
-    found = [path if address(path) else path.resolve() for path in found]
-    if ray_address is None and (len(found) == 1 or workers == 1):
-        return parallel.one_by_one(work, found)
-    return parallel.on_ray(work, found, workers=workers, address=ray_address)
 
 
 def _settle(outcomes: Iterator[Outcome], out: Path, total: int) -> list[Outcome]:
@@ -104,23 +99,20 @@ def _tell(outcome: Outcome, who: str) -> None:
         return
     for text in outcome.dropped:
         warnings.warn(text, DroppedDataWarning, stacklevel=3)
-    if outcome.state == "unchanged":
-        log.info("%s: unchanged", who)
     for line in outcome.lines:
         log.info("%s", line if line.startswith(" ") else f"{who} ({outcome.seconds:.1f} s): {line}")
 
 
-def _conclude(outcomes: Sequence[Outcome], out: Path) -> None:
+def _conclude(outcomes: Sequence[Outcome], out: Path, n_unchanged: int) -> None:
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    if len(outcomes) == 1 and failed:
+    if len(outcomes) + n_unchanged == 1 and failed:
         raise InputError(failed[0].error)
     written = sum(len(outcome.staged) for outcome in outcomes)
-    unchanged = sum(outcome.state == "unchanged" for outcome in outcomes)
-    print(f"{out}: sessions written {written}, sources unchanged {unchanged}, failed {len(failed)}")
+    print(f"{out}: sessions written {written}, sources unchanged {n_unchanged}, failed {len(failed)}")
     if failed:
         names = some([outcome.source.name for outcome in failed])
         raise InputError(
-            f"{len(failed)} of {len(outcomes)} recordings failed: {names}. The reasons stand above; "
+            f"{len(failed)} of {len(outcomes) + n_unchanged} recordings failed: {names}. The reasons stand above; "
             "mend them and run the same command again, which leaves the others alone."
         )
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from spikefield.preparation.contents import Contents, Field
-from spikefield.preparation.finding import Finding, Severity, some, spans
+from spikefield.preparation.finding import Finding, Severity, counted, some, spans
 from spikefield.signals.notch import detect_mains_hz
 
 _FEWEST_TO_COMPARE = 4
@@ -64,7 +64,7 @@ def check_duplicate_channels(contents: Contents) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             stream="lfp",
-            what=f"{len(same)} pairs of channels carry the same signal",
+            what=f"{counted(len(same), 'pair')} of channels with the same signal",
             where=some([f"{ids[i]} = {ids[j]}" for i, j in same]),
             remedy="Check the channel map; leave all but one out.",
         )
@@ -117,9 +117,12 @@ def _clipped_share(field: Field) -> Float[np.ndarray, " channel"]:
     for extreme in (pieces.max(axis=(0, 1)), pieces.min(axis=(0, 1))):
         at = (pieces == extreme).reshape(-1, pieces.shape[2])
         if len(at) >= _CLIPPED_RUN:
-            count += _CLIPPED_RUN * (at[2:] & at[1:-1] & at[:-2]).sum(axis=0)
-    size = pieces.shape[0] * pieces.shape[1]
-    return np.minimum(count / size, 1.0) * (pieces.std(axis=(0, 1)) > 0)
+            middle = at[2:] & at[1:-1] & at[:-2]
+            edge = np.zeros((2, middle.shape[1]), bool)
+            before, after = np.concatenate([middle, edge]), np.concatenate([edge, middle])
+            around = np.concatenate([edge[:1], middle, edge[:1]])
+            count += (before | around | after).sum(axis=0)
+    return count / (pieces.shape[0] * pieces.shape[1]) * (pieces.std(axis=(0, 1)) > 0)
 
 
 def check_unit_of_measure(contents: Contents) -> Iterator[Finding]:
@@ -166,12 +169,11 @@ def check_axes(contents: Contents) -> Iterator[Finding]:
     if len(field.channel_ids) > len(field.signal):
         what = f"there are more channels ({len(field.channel_ids)}) than samples ({len(field.signal)})"
         yield Finding(severity="problem", stream="lfp", what=what, remedy="Transpose the array.")
-    pieces = field.pieces.astype(np.float64)
-    if pieces.shape[2] < _FEWEST_TO_COMPARE or pieces.shape[1] < 2:
+    first, last = field.pieces[:, :, 0].astype(np.float64), field.pieces[:, :, -1].astype(np.float64)
+    if len(field.channel_ids) < _FEWEST_TO_COMPARE or first.shape[1] < 2:
         return
-    in_time = np.mean((pieces[:, 1:] - pieces[:, :-1]) ** 2)
-    across = np.mean((pieces[:, 1:, 0] - pieces[:, :-1, -1]) ** 2)
-    if across < _AXES_RATIO * in_time:
+    in_time = min(np.mean(np.diff(first, axis=1) ** 2), np.mean(np.diff(last, axis=1) ** 2))
+    if np.mean((first[:, 1:] - last[:, :-1]) ** 2) < _AXES_RATIO * in_time:
         what = "each row runs on smoothly into the next, while channels jump: time and channels were mixed up"
         remedy = "Transpose the array where it was reshaped."
         yield Finding(severity="warning", stream="lfp", what=what, remedy=remedy)
@@ -221,8 +223,8 @@ def _ids(field: Field, marked: Bool[np.ndarray, " channel"]) -> list[str]:
 
 def _channels(field: Field, marked: Bool[np.ndarray, " channel"], what: str, remedy: str) -> Finding:
     ids = _ids(field, marked)
-    counted = f"{len(ids)} of {len(field.channel_ids)} channels {what}"
-    return Finding(severity="warning", stream="lfp", what=counted, names=tuple(ids), remedy=remedy)
+    how_many = f"channels that {what}: {len(ids)} of {len(field.channel_ids)}"
+    return Finding(severity="warning", stream="lfp", what=how_many, names=tuple(ids), remedy=remedy)
 
 
 def _runs(marked: Bool[np.ndarray, " row"]) -> Iterator[tuple[int, int]]:

@@ -61,3 +61,8 @@ def some(names: Sequence[str]) -> str:
 def spans(intervals_s: Sequence[tuple[float, float]]) -> str:
     """Return the first intervals as text, and how many more there are."""
     return some([f"{start:.2f} to {end:.2f} s" for start, end in intervals_s])
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with what it counts, in the plural where it is not one."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

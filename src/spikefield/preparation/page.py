@@ -1,10 +1,12 @@
 """The validation as one HTML file that needs no network: verdicts, findings and pictures of every session."""
 
+import re
 from collections.abc import Sequence
 from importlib.resources import files as resource_files
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup, escape
 
 import spikefield.files as files
 from spikefield.preparation.finding import Finding
@@ -21,6 +23,7 @@ def write_page(verdicts: Sequence[Verdict], together: Sequence[Finding], path: P
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["code"] = _code
     template = (resource_files("spikefield.preparation") / "page.html.jinja").read_text(encoding="utf-8")
     text = environment.from_string(template).render(
         verdicts=verdicts,
@@ -31,6 +34,11 @@ def write_page(verdicts: Sequence[Verdict], together: Sequence[Finding], path: P
     )
     files.write_text(path, text)
     return path
+
+
+def _code(text: str) -> Markup:
+    """Escape a text and set what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _pictures(verdict: Verdict, index: int) -> list[Picture]:

@@ -12,6 +12,13 @@ Work = Callable[[Path], Outcome]
 _STORE_BYTES = 100 << 20
 
 
+def do_all(work: Work, sources: Sequence[Path], *, workers: int | None, address: str | None) -> Iterator[Outcome]:
+    """Do the sources on Ray; without it where there is one at a time at most and no cluster is named."""
+    if address is None and (len(sources) < 2 or workers == 1):
+        return one_by_one(work, sources)
+    return on_ray(work, sources, workers=workers, address=address)
+
+
 def one_by_one(work: Work, sources: Sequence[Path]) -> Iterator[Outcome]:
     """Do the sources in this process, in order."""
     for source in sources:
@@ -29,17 +36,21 @@ def on_ray(work: Work, sources: Sequence[Path], *, workers: int | None, address:
     if here:
         _start(ray, workers=workers, address=address)
     try:
-        remote = ray.remote(num_cpus=1, max_retries=0)(work)
+        remote = ray.remote(num_cpus=1, max_retries=0)(_do)
         waiting, running = list(reversed(sources)), {}
         while waiting or running:
             while waiting and len(running) < (workers or len(sources)):
                 source = waiting.pop()
-                running[remote.remote(source)] = source
+                running[remote.remote(work, source)] = source
             (ready, *_), _ = ray.wait(list(running), num_returns=1)
             yield _outcome(ray, ready, running.pop(ready))
     finally:
         if here:
             ray.shutdown()
+
+
+def _do(work: Work, source: Path) -> Outcome:
+    return work(source)
 
 
 def _quiet_ray():  # noqa: ANN202

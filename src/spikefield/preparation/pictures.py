@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from spikefield.preparation.contents import Contents, Field
 from spikefield.preparation.drawing import BLUE, GRID, INK, MUTED, ORANGE, to_svg
@@ -14,6 +15,8 @@ from spikefield.preparation.finding import some
 _TRACES, _TRACE_S, _MOST_POINTS = 8, 2.0, 600
 _RASTER_S, _MOST_UNITS, _MOST_DIMS = 10.0, 120, 3
 _LABELS = 16
+_TICKS_HZ = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
+_NOTHING_DB = -2900
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def _traces(field: Field, marked: set[str], name: str) -> Picture:
             color = ORANGE if field.channel_ids[channel] in marked else INK
             axes.plot(time_s, np.clip(rows[:, i], -2 * apart, 2 * apart) - i * apart, color=color, linewidth=0.7)
         axes.set_yticks([-i * apart for i in range(len(channels))], [_short(field.channel_ids[c]) for c in channels])
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.spines["left"].set_visible(False)
         axes.tick_params(length=0)
         axes.set_xlabel("time (s)")
@@ -68,16 +72,19 @@ def _traces(field: Field, marked: set[str], name: str) -> Picture:
 def _spectra(field: Field, marked: set[str], name: str) -> Picture:
     frequency_hz, power = field.spectrum
     seen = frequency_hz > 0
-    frequency_hz, power = frequency_hz[seen], np.maximum(power[seen], 1e-300)
-    low, middle, high = np.quantile(power, (0.1, 0.5, 0.9), axis=1)
-    odd = [i for i, channel in enumerate(field.channel_ids) if channel in marked and power[:, i].max() > 1e-290]
+    frequency_hz, power_db = frequency_hz[seen], 10 * np.log10(np.maximum(power[seen], 1e-300))
+    low, middle, high = np.quantile(power_db, (0.1, 0.5, 0.9), axis=1)
+    odd = [i for i, channel in enumerate(field.channel_ids) if channel in marked and power_db[:, i].max() > _NOTHING_DB]
+    decades = [f for f in _TICKS_HZ if frequency_hz[0] <= f <= frequency_hz[-1]]
 
     def draw(axes: Axes) -> None:
         axes.fill_between(frequency_hz, low, high, color=BLUE, alpha=0.25, linewidth=0)
         axes.plot(frequency_hz, middle, color=BLUE, linewidth=1.1)
         for i in odd[:_TRACES]:
-            axes.plot(frequency_hz, power[:, i], color=ORANGE, linewidth=0.7)
-        axes.set(xscale="log", yscale="log", xlabel="frequency (Hz)", ylabel="power density (unit²/Hz)")
+            axes.plot(frequency_hz, power_db[:, i], color=ORANGE, linewidth=0.7)
+        axes.set(xscale="log", xlabel="frequency (Hz)", ylabel="power density (dB of unit²/Hz)")
+        axes.set_xticks(decades, [f"{f:g}" for f in decades])
+        axes.set_xticks([], minor=True)
         axes.grid(color=GRID, linewidth=0.6)
         axes.tick_params(which="both", length=0)
 

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,17 +66,34 @@ def marks(path: Path) -> dict[str, Any]:
         return {}
 
 
-def finished(out: Path) -> dict[str, tuple[Path, ...]]:
-    """Return the keys of the sources all of whose sessions lie in `out`, with these."""
-    found: dict[str, dict[int, tuple[Path, bool]]] = defaultdict(dict)
+def unchanged(sources: Sequence[Path], config: PrepareConfig, *, out: Path) -> list[Path]:
+    """Return the sources all of whose sessions lie in `out`, made from the same content in the same way."""
+    if not (done := finished(out)):
+        return []
+    with ThreadPoolExecutor() as pool:
+        keys = pool.map(lambda path: _key_or_none(path, config), sources)
+        return [path for path, key in zip(sources, keys, strict=True) if key in done]
+
+
+def _key_or_none(path: Path, config: PrepareConfig) -> str | None:
+    """Return the key, None where reading the source will have to say what is wrong with it."""
+    try:
+        return source_key(path, config)
+    except (InputError, OSError):
+        return None
+
+
+def finished(out: Path) -> set[str]:
+    """Return the keys of the sources all of whose sessions lie in `out`."""
+    found: dict[str, dict[int, bool]] = defaultdict(dict)
     for path in sorted(out.glob("*.h5")) if out.is_dir() else []:
-        if (mark := marks(path)) and not path.name.startswith("."):
-            found[mark["key"]][mark["index"]] = (path, mark["last"])
-    return {
-        key: tuple(path for path, _ in sessions.values())
-        for key, sessions in found.items()
-        if sorted(sessions) == list(range(len(sessions))) and sessions[len(sessions) - 1][1]
-    }
+        if mark := marks(path):
+            found[mark["key"]][mark["index"]] = mark["last"]
+    return {key for key, last in found.items() if [last.get(i) for i in range(len(last))] == _all_but_last(len(last))}
+
+
+def _all_but_last(count: int) -> list[bool]:
+    return [*[False] * (count - 1), True]
 
 
 def list_sources(given: Sequence[Path], *, out: Path, reader: str | None = None) -> list[Path]:

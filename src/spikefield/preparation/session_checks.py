@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import psutil
 
-from spikefield.preparation.contents import Contents
-from spikefield.preparation.finding import Finding, Severity, some, spans
+from spikefield.preparation.contents import Contents, Field
+from spikefield.preparation.finding import Finding, Severity, counted, some, spans
 
 _LEAST_S, _SHORT_S = 10.0, 60.0
 _SHORT_STRETCH_S, _SHORT_SHARE = 1.0, 0.5
@@ -45,7 +45,9 @@ def check_gaps(contents: Contents) -> Iterator[Finding]:
     filled = contents.valid_s / (contents.intervals_s[-1, 1] - contents.intervals_s[0, 0])
     short = (lengths < _SHORT_STRETCH_S).mean()
     grave = filled < _LEAST_FILLED or short > _SHORT_SHARE
-    what = f"{len(gaps)} gaps take {sum(b - a for a, b in gaps):.2f} s, {100 * (1 - filled):.1f} % of the session"
+    what = (
+        f"{counted(len(gaps), 'gap')}, {sum(b - a for a, b in gaps):.2f} s or {100 * (1 - filled):.1f} % of the session"
+    )
     if short > _SHORT_SHARE:
         what += f"; {100 * short:.0f} % of the stretches are shorter than {_SHORT_STRETCH_S:g} s"
     remedy = "Check `intervals_s`: windows never cross a gap." if grave else "Windows and filters never cross them."
@@ -57,14 +59,14 @@ def check_trials(contents: Contents) -> Iterator[Finding]:
     if contents.trials_s is None:
         return
     lengths = contents.trials_s[:, 1] - contents.trials_s[:, 0]
-    what = f"{len(lengths)} trials of {np.median(lengths):.2f} s (median)"
+    what = f"{counted(len(lengths), 'trial')} of {np.median(lengths):.2f} s (median)"
     yield _finding("note", what, "", "Splits keep trials whole; the null permutes them.")
     if (short := lengths < _SHORT_TRIAL_S).mean() > 0.1:
-        what = f"{short.sum()} trials are shorter than {_SHORT_TRIAL_S:g} s"
+        what = f"{counted(int(short.sum()), 'trial')} shorter than {_SHORT_TRIAL_S:g} s"
         yield _finding("warning", what, "", "Are `trials_s` in seconds?")
     outside = ~contents.inside(contents.trials_s.mean(axis=1))
     if outside.mean() > 0.1:
-        what = f"{outside.sum()} trials lie outside valid time"
+        what = f"{counted(int(outside.sum()), 'trial')} outside valid time"
         yield _finding("warning", what, some(list(map(str, np.flatnonzero(outside)))), "Check `trials_s`.")
 
 
@@ -97,7 +99,7 @@ def check_agreement(sessions: Sequence[Contents]) -> Iterator[Finding]:
     sizes: dict[str, dict[str, float]] = {}
     for contents in sessions:
         if contents.field is not None and contents.field.pieces.size:
-            sizes.setdefault("field potential", {})[contents.session_id] = float(contents.field.pieces.std())
+            sizes.setdefault("field potential", {})[contents.session_id] = _usual_size(contents.field)
         if contents.behavior is not None:
             for name, column in zip(contents.behavior.names, contents.behavior.values.T, strict=True):
                 sizes.setdefault(name, {})[contents.session_id] = float(np.nanstd(column)) if column.size else 0.0
@@ -107,6 +109,11 @@ def check_agreement(sessions: Sequence[Contents]) -> Iterator[Finding]:
         if moving and moving[most] > _SIZE_RATIO * moving[least]:
             what = f"{name} is {moving[most] / moving[least]:.0f} times as large in {most} as in {least}"
             yield _finding("warning", what, "", "Bring all sessions to one unit.")
+
+
+def _usual_size(field: Field) -> float:
+    """Return the standard deviation of the median channel."""
+    return float(np.median(field.pieces.std(axis=(0, 1))))
 
 
 def _finding(severity: Severity, what: str, where: str, remedy: str) -> Finding:

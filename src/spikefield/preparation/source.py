@@ -25,7 +25,7 @@ class Outcome:
     """What came of one source: staged sessions, lines to tell, data left out; or why it failed."""
 
     source: Path
-    state: Literal["prepared", "unchanged", "failed"]
+    state: Literal["prepared", "failed"]
     staged: tuple[Path, ...] = ()
     lines: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -33,8 +33,8 @@ class Outcome:
     seconds: float = 0.0
 
 
-def prepare_source(path: Path, staging: Path, config: PrepareConfig, done: frozenset[str]) -> Outcome:
-    """Write the sessions of a source into a folder of its own under `staging`, unless its key is in `done`.
+def prepare_source(path: Path, staging: Path, config: PrepareConfig) -> Outcome:
+    """Write the sessions of a source into a folder of its own under `staging`, and check them.
 
     Never raises but for an interruption: one bad recording must not stop the others.
     """
@@ -42,8 +42,6 @@ def prepare_source(path: Path, staging: Path, config: PrepareConfig, done: froze
     dropped: list[str] = []
     try:
         key = source_key(path, config)
-        if key in done:
-            return Outcome(source=path, state="unchanged")
         folder = staging / place_of(path)
         folder.mkdir(parents=True)
         with warnings.catch_warnings(record=True) as caught:

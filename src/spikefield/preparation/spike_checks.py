@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from spikefield.preparation.contents import Contents, Spikes
-from spikefield.preparation.finding import Finding, Severity
+from spikefield.preparation.finding import Finding, Severity, counted
 
 _MOST_HZ, _LEAST_HZ = 200.0, 1.0
 _FEWEST_UNITS = 3
@@ -25,11 +25,11 @@ def check_rates(contents: Contents) -> Iterator[Finding]:
         return
     rate_hz, ids = unit_rates_hz(contents), contents.spikes.unit_ids
     if (fast := rate_hz > _MOST_HZ).any():
-        what = f"{fast.sum()} units fire faster than {_MOST_HZ:g} Hz, up to {rate_hz.max():.0f} Hz"
+        what = f"{counted(int(fast.sum()), 'unit')} above {_MOST_HZ:g} Hz, up to {rate_hz.max():.0f} Hz"
         yield _finding("warning", what, _named(ids, fast), "Noise, or times in another unit: leave them out.")
     usable = int((rate_hz >= _LEAST_HZ).sum())
     if usable < len(ids):
-        what = f"{len(ids) - usable} of {len(ids)} units fire below {_LEAST_HZ:g} Hz, which the teacher leaves out"
+        what = f"units below {_LEAST_HZ:g} Hz, which the teacher leaves out: {len(ids) - usable} of {len(ids)}"
         severity: Severity = "warning" if usable < _FEWEST_UNITS else "note"
         remedy = "If they fired more, are spike times in seconds?" if severity == "warning" else "Nothing to do."
         yield _finding(severity, what, _named(ids, rate_hz < _LEAST_HZ), remedy)
@@ -51,7 +51,7 @@ def check_duplicate_units(contents: Contents) -> Iterator[Finding]:
     ids = contents.spikes.unit_ids
     pairs = [f"{ids[i]} = {ids[j]}" for i, j in np.argwhere(np.triu(share, k=1))]
     if pairs:
-        what = f"{len(pairs)} pairs of units fire the same spikes"
+        what = f"{counted(len(pairs), 'pair')} of units with the same spikes"
         yield _finding("warning", what, pairs, "One neuron on two channels: keep one of them.")
 
 
@@ -94,10 +94,13 @@ def check_refractory_time(contents: Contents) -> Iterator[Finding]:
             share[unit] = broken / len(train)
             twice[unit] = broken > _TIMES_CHANCE * chance and broken - chance > _SURE * np.sqrt(chance + 1)
     if (twice := twice & (share > _VIOLATIONS)).any():
-        what = f"{twice.sum()} units break the refractory time, {100 * share.max():.0f} % of intervals under 1 ms"
+        what = (
+            f"{counted(int(twice.sum()), 'unit')} with far more intervals under 1 ms than chance gives, "
+            f"{100 * share[twice].max():.0f} % at most"
+        )
         yield _finding("warning", what, _named(spikes.unit_ids, twice), "Spikes were found twice: merge those of a ms.")
     if (multi := (share > _VIOLATIONS) & ~twice).any():
-        what = f"{multi.sum()} units have no refractory time: several neurons, or threshold crossings"
+        what = f"{counted(int(multi.sum()), 'unit')} without refractory time: several neurons, or threshold crossings"
         yield _finding("note", what, _named(spikes.unit_ids, multi), "Good for a teacher; do not call them neurons.")
 
 
@@ -152,7 +155,7 @@ def check_vanishing_units(contents: Contents) -> Iterator[Finding]:
     active = (unit_rates_hz(contents) >= _LEAST_HZ) & (table.sum(axis=0) >= _FEWEST_SPIKES)
     occupied = table.any(axis=1)
     if (lost := active & ((table[occupied] == 0).sum(axis=0) >= _ABSENT_PARTS)).any():
-        what = f"{lost.sum()} units are silent for {10 * _ABSENT_PARTS} % of the session or more"
+        what = f"{counted(int(lost.sum()), 'unit')} silent for {10 * _ABSENT_PARTS} % of the session or more"
         yield _finding("warning", what, _named(contents.spikes.unit_ids, lost), "Lost by the sorting? Leave them out.")
 
 

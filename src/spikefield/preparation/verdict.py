@@ -8,7 +8,7 @@ from typing import Any
 from spikefield.errors import InputError
 from spikefield.preparation.checks import run_checks
 from spikefield.preparation.contents import Contents, read_contents
-from spikefield.preparation.finding import Finding, Severity
+from spikefield.preparation.finding import Finding, Severity, counted
 from spikefield.recordings import session as layout
 from spikefield.recordings.readers.guard import readable
 
@@ -113,14 +113,10 @@ def headline(verdict: Verdict) -> str:
         f"{facts['channels']} channels at {facts['lfp_rate_hz']:g} Hz" if facts["channels"] else "no field potential"
     )
     parts += [field, ", ".join(facts["behavior"]) if facts["behavior"] else "no behaviour"]
-    parts += [_counted(facts["trials"], "trial")] if facts["trials"] is not None else []
-    parts += [_counted(facts["gaps"], "gap")] if facts["gaps"] else []
+    parts += [counted(facts["trials"], "trial")] if facts["trials"] is not None else []
+    parts += [counted(facts["gaps"], "gap")] if facts["gaps"] else []
     good_for = [use for use, possible in verdict.uses.items() if possible]
     return f"{verdict.session_id}: {'; '.join(parts)}. Use for: {', '.join(good_for) or 'nothing'}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def as_text(verdicts: Sequence[Verdict], together: Sequence[Finding]) -> str:
