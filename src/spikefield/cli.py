@@ -59,9 +59,10 @@ def _run(name: str, flags: list[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; run the same command again to continue", status=130)
     except OSError as error:
-        if error.filename is None:
+        if error.strerror is None:
             raise
-        return _fail(f"{error.filename}: {error.strerror}. Check the path, its rights and the disk.", status=2)
+        where = error.filename if error.filename is not None else "a file"
+        return _fail(f"{where}: {error.strerror}. Check the path, its rights and the disk.", status=2)
     return 0
 
 
@@ -115,19 +116,36 @@ def _arguments(values: dict[str, Any], parameters: Mapping[str, inspect.Paramete
 
 
 def _preset(flags: list[str]) -> Path:
-    """Return the preset's file, which has to be known before the flags are parsed."""
+    """Return the preset's file, which has to be known before the flags are parsed; a flag wins over a config file."""
     from spikefield.config import preset_path
 
+    if (named := _value_of("--preset", flags)) is None and (config := _value_of("--config", flags)) is not None:
+        named = _preset_in(Path(config))
+    return preset_path(_DEFAULT_PRESET if named is None else named)
+
+
+def _value_of(wanted: str, flags: list[str]) -> str | None:
     for flag, value in zip(flags, [*flags[1:], ""], strict=True):
-        if flag == "--preset":
-            return preset_path(value)
-        if flag.startswith("--preset="):
-            return preset_path(flag.removeprefix("--preset="))
-    return preset_path(_DEFAULT_PRESET)
+        if flag == wanted:
+            return value
+        if flag.startswith(f"{wanted}="):
+            return flag.removeprefix(f"{wanted}=")
+    return None
+
+
+def _preset_in(config: Path) -> str | None:
+    """Return the preset that a config file names, if any; what else is wrong with the file is said by the parser."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return str(content["preset"]) if isinstance(content, dict) and "preset" in content else None
 
 
 def _add_config(parser: Any) -> None:
-    from jsonargparse import ActionConfigFile
+    from jsonargparse import ActionConfigFile  # pyright: ignore[reportPrivateImportUsage]
 
     from spikefield.config import PRESETS, ExperimentConfig
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +26,45 @@ def whole(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _replace(temporary, path)
-    except OSError as error:
-        _remove(temporary)
-        if error.errno not in _DISK_ERRORS:
-            raise
-        raise InputError(
-            f"cannot write {path}: {os.strerror(error.errno)}. Free or choose another folder and run again."
-        ) from error
+        with _disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _replace(temporary, path)
     except BaseException:
         _remove(temporary)
         raise
 
 
+def check_writable(path: str | Path) -> None:
+    """Try whether `path` can be written, before the work whose result shall lie there.
+
+    Raises:
+        InputError: the disk is full, read-only or not writable.
+    """
+    path = Path(path)
+    trial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise InputError(
+            f"cannot write {path}: {os.strerror(error.errno)}. Free or choose another folder and run again."
+        ) from error
+
+
 _DISK_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),  # full or broken
     *(errno.EROFS, errno.EACCES, errno.EPERM),  # not ours to write
-    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR),  # something of another kind is in the way
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),  # something is in the way, or the name itself
 }
 
 
@@ -69,7 +89,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -15,7 +15,8 @@ from spikefield.errors import InputError
 from spikefield.evaluation.embedding import embed as represent
 from spikefield.experiments import experiment as experiments
 from spikefield.experiments import outputs, scoring
-from spikefield.experiments.corpus import Corpus, read_corpus, read_corpus_for, same_channels
+from spikefield.experiments.corpus import Corpus, check_as_learned, read_corpus, read_corpus_for, same_channels
+from spikefield.models.encoder import MODALITIES
 from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.recordings import session as layout
 from spikefield.recordings.simulator import SimulatorConfig, ceiling_r2, simulate_sessions
@@ -121,6 +122,7 @@ def pretrain(
         seed: of weights, windows and masks.
     """
     _check_new(out)
+    _check_modality(modality)
     corpus = read_corpus(data, config=config)
     chosen = corpus.named(sessions, argument="sessions") if sessions else _holding(corpus, modality)
     encoder = (spike_encoder if modality == "spikes" else lfp_encoder)(config, chosen)
@@ -151,13 +153,15 @@ def finetune(
     start = artifact.load(model)
     if not isinstance(start.network, MaskedAutoencoder):
         raise InputError(f"`model` {model} is a student; only autoencoders are fine-tuned. Give a teacher or ms-lfp.")
+    lineage = artifact.weights_hash(start.network)
     corpus = read_corpus_for(start, data, config=config)
     modality = start.encoder.config.modality
     chosen = corpus.named(sessions, argument="sessions") if sessions else _holding(corpus, modality)
+    check_as_learned(start, chosen)
     run = _run(corpus, config.pretraining, config, seed, f"finetune {modality}")
     curve = train_further(start.network, chosen, run=run)
     tuned = _model(start.name, start.network, chosen, corpus, seed)
-    tuned.lineage["from"] = artifact.weights_hash(artifact.load(model).network)
+    tuned.lineage["from"] = lineage
     _keep(out, tuned, chosen, curve)
 
 
@@ -181,8 +185,13 @@ def distill(
     """
     _check_new(out)
     guide = artifact.load(teacher)
+    if guide.encoder.config.modality != "spikes":
+        raise InputError(
+            f"`teacher` {teacher} reads the field potential; a teacher reads spikes. Give a spike teacher."
+        )
     corpus = read_corpus_for(guide, data, config=config)
     paired = experiments.paired_sessions(corpus, on)
+    check_as_learned(guide, paired)
     network, curve = train_student(
         paired,
         teacher=guide.encoder,
@@ -250,11 +259,15 @@ def _command() -> str:
 def _check_new(out: Path) -> None:
     if out.exists():
         raise InputError(f"`out` {out} exists. Choose another folder, or remove it first.")
+    files.check_writable(out)
+
+
+def _check_modality(modality: str) -> None:
+    if modality not in MODALITIES:
+        raise InputError(f"`modality` must be one of {', '.join(MODALITIES)}, got {modality!r}.")
 
 
 def _holding(corpus: Corpus, modality: str) -> list[BinnedSession]:
-    if modality not in ("spikes", "lfp"):
-        raise InputError(f"`modality` must be spikes or lfp, got {modality!r}.")
     if not (found := corpus.having(modality)):
         raise InputError(f"no session holds {modality}. Prepare recordings that do.")
     return found
@@ -265,6 +278,7 @@ def _known(model: Model, corpus: Corpus) -> list[BinnedSession]:
     if not known:
         ids = ", ".join(model.encoder.space.rows)
         raise InputError(f"the model knows {ids}, none of which is in the data. Run `spikefield finetune` on it first.")
+    check_as_learned(model, known)
     return known
 
 

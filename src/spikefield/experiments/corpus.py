@@ -34,8 +34,10 @@ class Corpus:
         """Return the sessions of these ids, in this order.
 
         Raises:
-            InputError: an id is not in the data.
+            InputError: an id is not in the data, or is given twice.
         """
+        if len(set(session_ids)) != len(session_ids):
+            raise InputError(f"`{argument}` must be different ids, got {', '.join(session_ids)}. Name each once.")
         by_id = {s.session_id: s for s in self.sessions}
         for session_id in session_ids:
             if session_id not in by_id:
@@ -88,6 +90,32 @@ def read_corpus_for(model: Model, data: Path, *, config: ExperimentConfig) -> Co
             f"works on {model.bin_width_ms:g} ms. Prepare them on that grid."
         )
     return replace(corpus, window_bins=model.window_bins)
+
+
+def check_as_learned(model: Model, sessions: Sequence[BinnedSession]) -> None:
+    """Check that the sessions which a model knows still have the channels and the split that it learned.
+
+    Raises:
+        InputError: a session was prepared, split or filtered by rate in another way than in the model's training.
+    """
+    spikes = model.encoder.config.modality == "spikes"
+    kind = "units" if spikes else "channels"
+    for session in sessions:
+        if (learned := model.sessions.get(session.session_id)) is None:
+            continue
+        channels = session.unit_ids if spikes else session.channel_ids
+        if list(channels) != list(learned["channels"]):
+            raise InputError(
+                f"session {session.session_id!r} has {len(channels)} {kind}, which are not the "
+                f"{len(learned['channels'])} that model {model.name!r} learned. Use the recording, preset and "
+                "binning flags of its training."
+            )
+        split = session.split.to_dict(bin_width_ms=session.bin_width_ms, start_s=session.start_s)
+        if split != model.splits.get(session.session_id):
+            raise InputError(
+                f"session {session.session_id!r} is split in another way than when model {model.name!r} was trained, "
+                "so that test time could be time it learned on. Use the preset and binning flags of its training."
+            )
 
 
 def same_channels(corpus: Corpus, learned: BinnedSession) -> list[BinnedSession]:
