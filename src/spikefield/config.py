@@ -16,6 +16,7 @@ from spikefield.training.optimiser import OptimiserConfig
 from spikefield.windows.binned import BinnedSession, BinningConfig
 
 PRESETS = ("quick", "compact", "paper")
+_WINDOW_S, _FEWEST_WINDOW_BINS = 2.5, 50
 _SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT = 5, 20
 
 
@@ -23,12 +24,13 @@ _SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT = 5, 20
 class ExperimentConfig:
     """One experiment: how sessions become bins, how large the networks are, and how long they train.
 
+    `window_s` None is 2.5 s, but no fewer than 50 bins.
     `lfp_patch` None puts all channels of a session into one patch, so that each bin is one token.
     `max_count` None follows the recordings: the count that all but one bin in a thousand stay below, 5 to 20.
     """
 
     binning: BinningConfig = field(default_factory=BinningConfig)
-    window_s: float = 5.0
+    window_s: float | None = None
     spike_patch: int = 64
     lfp_patch: int | None = None
     max_count: int | None = None
@@ -41,7 +43,7 @@ class ExperimentConfig:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     def __post_init__(self) -> None:
-        if self.window_s <= 0:
+        if self.window_s is not None and self.window_s <= 0:
             raise InputError(f"`window_s` must be a positive number of seconds, got {self.window_s}.")
 
 
@@ -78,4 +80,6 @@ def student_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession])
 
 def window_bins(config: ExperimentConfig, bin_width_ms: float) -> int:
     """Return the window's length in whole bins."""
+    if config.window_s is None:
+        return max(round(_WINDOW_S * 1000 / bin_width_ms), _FEWEST_WINDOW_BINS)
     return max(round(config.window_s * 1000 / bin_width_ms), 1)

@@ -12,7 +12,7 @@ from spikefield.config import ExperimentConfig
 from spikefield.errors import InputError
 from spikefield.experiments import outputs
 from spikefield.experiments.corpus import Corpus, read_corpus
-from spikefield.experiments.fanout import fan_out
+from spikefield.experiments.fanout import default_workers, fan_out
 from spikefield.experiments.forecast import forecast
 from spikefield.experiments.runner import Experiment, Runner
 from spikefield.experiments.workspace import Workspace
@@ -54,7 +54,7 @@ def run_experiment(
         log.info(line)
     pieces = runner.pieces()
     if runner.missing():
-        log.info(forecast(experiment))
+        log.info(forecast(experiment, workers=workers or default_workers()))
     else:
         workers, ray_address = 1, None
     folders = fan_out(runner, pieces, workers=workers, ray_address=ray_address, progress=progress)

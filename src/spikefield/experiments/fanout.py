@@ -34,10 +34,15 @@ def fan_out(
     if workers is not None and workers < 1:
         raise InputError(f"`workers` must be 1 or more, got {workers}.")
     if workers is None:
-        workers = 1 if torch.cuda.is_available() else os.cpu_count() or 1
+        workers = default_workers()
     if ray_address is None and min(workers, len(tasks)) == 1:
         return [work(*task) for task in tasks]
     return _on_ray(work, tasks, workers=workers, address=ray_address, progress=progress)
+
+
+def default_workers() -> int:
+    """Return how many tasks run at once by default: one a core, and one in all where there is a GPU."""
+    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
 
 
 def _on_ray(

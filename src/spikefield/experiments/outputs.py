@@ -48,7 +48,7 @@ def write_outputs(
     loaded = [artifact.load(path) for path in models]
     baselines = [row for path in stages if path not in models for row in files.read_json(path / "scores.json")]
     write_table(out / "results.csv", scoring.COLUMNS, [row for m in loaded for row in m.scores] + baselines)
-    write_table(out / "curves.csv", _CURVE_COLUMNS, _curves(models, loaded))
+    write_table(out / "curves.csv", _CURVE_COLUMNS, _curves(models, loaded, experiment.distill_on[0]))
     first = {m.name: m for m in loaded if m.seed == experiment.seeds[0] and m.name != "ss-lfp"}
     for session in experiment.corpus.sessions:
         if session.behavior is not None:
@@ -66,10 +66,14 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any
     files.write_text(path, text.getvalue())
 
 
-def _curves(models: Sequence[Path], loaded: Sequence[Model]) -> list[dict[str, Any]]:
-    labels = [{"model": m.name if m.name != "ss-lfp" else f"ss-lfp {m.trained_on[0]}", "seed": m.seed} for m in loaded]
-    curves = [files.read_json(path / "curve.json") for path in models]
-    return [label | record for label, curve in zip(labels, curves, strict=True) for record in curve]
+def _curves(models: Sequence[Path], loaded: Sequence[Model], own: str) -> list[dict[str, Any]]:
+    """Return the training curves; of the single-session autoencoders only that of the first distilled session."""
+    return [
+        {"model": model.name, "seed": model.seed} | record
+        for path, model in zip(models, loaded, strict=True)
+        if model.name != "ss-lfp" or model.trained_on[0] == own
+        for record in files.read_json(path / "curve.json")
+    ]
 
 
 def _write_arrays(out: Path, session: BinnedSession, models: Sequence[Model]) -> None:
@@ -89,9 +93,8 @@ def _write_arrays(out: Path, session: BinnedSession, models: Sequence[Model]) ->
         if model.name in _MAPPED:
             shown = bins[np.linspace(0, len(bins) - 1, min(_MAP_POINTS, len(bins))).astype(int)]
             represented |= _colour(behavior[shown], session.behavior_names) | {f"z_{model.name}": z[shown]}
-    if session.lfp is not None:
-        predicted["pred_ridge-lfp"] = scoring.baselines.ridge_lfp(session).predicted
     if models:
+        predicted |= read_npz(out / "baselines" / session.session_id / "predictions.npz")
         write_npz(out / "predictions" / f"{session.session_id}.npz", predicted)
         write_npz(out / "representations" / f"{session.session_id}.npz", represented)
 
@@ -109,6 +112,12 @@ def _colour(behavior: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]
         return {"direction_rad": angle, "speed": np.ones(len(first)), "color_name": np.array(names[columns[0]])}
     angle = np.arctan2(first, second) if circular else np.arctan2(second, first)
     return {"direction_rad": angle, "speed": np.hypot(first, second), "color_name": np.array(label)}
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read plain arrays."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

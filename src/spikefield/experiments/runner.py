@@ -13,7 +13,7 @@ import spikefield.artifact as artifact
 import spikefield.files as files
 from spikefield.artifact import Model
 from spikefield.config import ExperimentConfig, lfp_encoder, spike_encoder, student_encoder
-from spikefield.experiments import scoring
+from spikefield.experiments import outputs, scoring
 from spikefield.experiments.corpus import Corpus, same_channels
 from spikefield.experiments.workspace import Workspace, content_key
 from spikefield.models.encoder import EncoderConfig
@@ -86,7 +86,9 @@ class Runner:
         key = content_key("baselines", list(seeds), self.experiment.inputs([session]))
 
         def run(folder: Path) -> None:
-            files.write_json(folder / "scores.json", scoring.score_baselines(session, seeds))
+            found, predicted = scoring.score_baselines(session, seeds)
+            files.write_json(folder / "scores.json", found)
+            outputs.write_npz(folder / "predictions.npz", predicted)
 
         label = ("score", f"baselines {session.session_id}", None)
         return self.workspace.stage(f"baselines/{session.session_id}", key=key, label=label, run=run)

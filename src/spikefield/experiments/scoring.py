@@ -37,22 +37,33 @@ def score_model(model: Model, sessions: Sequence[BinnedSession]) -> None:
             model.scores += excess_row(decoded, baselines.null(session, z, seed=model.seed), **labels)
 
 
-def score_baselines(session: BinnedSession, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Score lagged ridge on whatever the session holds, and the null for every seed."""
+def score_baselines(session: BinnedSession, seeds: Sequence[int]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Score lagged ridge on whatever the session holds; return the rows, and what was predicted in test time.
+
+    The null, one for every seed, is that of the field's ridge, or of the spikes' where there is no field.
+    """
     labels: dict[str, Any] = {
         "regime": "linear",
         "trained_on": (session.session_id,),
         "session_id": session.session_id,
     }
-    found = []
-    if session.lfp is not None:
-        found += rows(baselines.ridge_lfp(session), model="ridge-lfp", seed=seeds[0], **labels)
-    if session.counts is not None:
-        found += rows(baselines.ridge_spikes(session), model="ridge-spikes", seed=seeds[0], **labels)
-    features = session.lfp if session.lfp is not None else session.require("spikes")
-    for seed in seeds:
-        found += rows(baselines.null(session, features, seed=seed), model="null", seed=seed, **labels)
-    return found
+    found: list[dict[str, Any]] = []
+    chance: list[dict[str, Any]] = []
+    predicted: dict[str, np.ndarray] = {}
+    channels = {"ridge-spikes": session.counts, "ridge-lfp": session.lfp}
+    for name, values in channels.items():
+        if values is None:
+            continue
+        decoded = baselines.wiener(session, values)
+        predicted[f"pred_{name}"] = decoded.predicted
+        found += rows(decoded, model=name, seed=seeds[0], **labels)
+        nulls = [baselines.wiener_null(session, values, decoded, seed=seed) for seed in seeds]
+        if session.has_trials:
+            found += excess_row(decoded, nulls[0], model=name, seed=seeds[0], **labels)
+        chance = [
+            row for s, null in zip(seeds, nulls, strict=True) for row in rows(null, model="null", seed=s, **labels)
+        ]
+    return found + chance, predicted
 
 
 def rows(

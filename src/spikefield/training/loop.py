@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from spikefield.errors import InputError
-from spikefield.training.optimiser import OptimiserConfig, build_optimiser, learning_rate_factor
+from spikefield.training.optimiser import OptimiserConfig, build_optimiser, learning_rate_factor, stretched
 from spikefield.windows.batches import Batch, WindowDataset, WindowSampler, collate, sequential_windows
 from spikefield.windows.binned import BinnedSession
 
@@ -151,6 +151,7 @@ def fit(
     """
     _check_there(hardware)
     objective.network.train()  # Lightning keeps the mode of a network that was loaded for inference
+    objective.config = stretched(objective.config, steps_per_epoch=len(train))
     record = _Record(objective.network, label, objective.config.epochs, progress=progress)
     trainer = lightning.Trainer(
         accelerator=hardware.accelerator,

@@ -1,7 +1,7 @@
 """AdamW with warm-up and decay: how every stage's weights move (method, section 6)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -15,11 +15,13 @@ SCHEDULES = ("cosine", "exponential")
 class OptimiserConfig:
     """Length and pace of one training run. The learning rate is stepped every batch.
 
-    `cosine` falls to zero over the run, for short runs; `exponential` falls by 0.995 an epoch, as published.
+    `cosine` falls to zero over the run, for short runs; `exponential` falls by 0.995 an epoch, as published. Where
+    `epochs` come to fewer than `min_steps`, since recordings are short, all lengths counted in epochs are stretched.
     """
 
-    epochs: int = 60
-    batch_windows: int = 16
+    epochs: int = 40
+    min_steps: int = 0
+    batch_windows: int = 8
     peak_learning_rate: float = 2e-3
     warmup_epochs: float = 2.0
     schedule: str = "cosine"
@@ -32,10 +34,24 @@ class OptimiserConfig:
         for name in ("epochs", "batch_windows", "peak_learning_rate", "patience_epochs"):
             if getattr(self, name) <= 0:
                 raise InputError(f"`{name}` must be positive, got {getattr(self, name)}.")
+        if self.min_steps < 0:
+            raise InputError(f"`min_steps` must be 0 or more, got {self.min_steps}.")
         if self.warmup_epochs < 0 or self.weight_decay < 0:
             raise InputError(
                 f"`warmup_epochs` and `weight_decay` must be 0 or more, got {self.warmup_epochs}, {self.weight_decay}."
             )
+
+
+def stretched(config: OptimiserConfig, *, steps_per_epoch: int) -> OptimiserConfig:
+    """Return the configuration with enough epochs for `min_steps`, warm-up and patience in proportion."""
+    epochs = max(config.epochs, math.ceil(config.min_steps / steps_per_epoch))
+    factor = epochs / config.epochs
+    return replace(
+        config,
+        epochs=epochs,
+        warmup_epochs=config.warmup_epochs * factor,
+        patience_epochs=math.ceil(config.patience_epochs * factor),
+    )
 
 
 _WARMUP_START = 0.3
@@ -54,9 +70,7 @@ def learning_rate_factor(config: OptimiserConfig, *, epoch: float) -> float:
 
 def build_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
     """Make AdamW; weight decay acts on the matrices of linear maps and convolutions only."""
-    decayed = {
-        id(module.weight) for module in network.modules() if isinstance(module, nn.Linear | nn.Conv1d)
-    }
+    decayed = {id(module.weight) for module in network.modules() if isinstance(module, nn.Linear | nn.Conv1d)}
     trainable = [p for p in network.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if id(p) in decayed], "weight_decay": config.weight_decay},

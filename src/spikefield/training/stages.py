@@ -70,9 +70,7 @@ def pretrain(
         return network, _fit_autoencoder(network, sessions, run)
 
 
-def finetune(
-    network: MaskedAutoencoder, sessions: Sequence[BinnedSession], *, run: RunConfig
-) -> list[EpochRecord]:
+def finetune(network: MaskedAutoencoder, sessions: Sequence[BinnedSession], *, run: RunConfig) -> list[EpochRecord]:
     """Go on training an autoencoder, unsupervised, on known or new sessions; the network is changed in place."""
     modality = network.encoder.config.modality
     with _quiet(run.seed):
@@ -117,9 +115,7 @@ def distill(
             targets=targets,
         )
         objective = _Distillation(network, run.optimiser, seed=run.seed)
-        curve = fit(
-            objective, train=train, valid=valid, hardware=run.hardware, label=run.label, progress=run.progress
-        )
+        curve = fit(objective, train=train, valid=valid, hardware=run.hardware, label=run.label, progress=run.progress)
         return network, curve
 
 
