@@ -246,7 +246,7 @@ def _build(config: dict[str, Any]) -> Network:
     fields = dict(config["encoder"])
     transformer = TransformerConfig(**fields.pop("transformer"))
     encoder = Encoder(EncoderConfig(**fields, transformer=transformer))
-    encoder.space.load_rows(config["space_rows"])
+    encoder.space.load_rows({s: (int(first), int(count)) for s, (first, count) in config["space_rows"].items()})
     objective = dict(config["objective"])
     if config["kind"] == "student":
         shape = {"n_channels": int(config["n_channels"]), "teacher_dim": int(config["teacher_dim"])}

@@ -53,7 +53,7 @@ def _run(name: str, flags: list[str]) -> int:
         if name not in COMMANDS:
             raise InputError(f"`command` must be one of {', '.join(COMMANDS)}, got {name!r}.")
         function = getattr(importlib.import_module(COMMANDS[name][0]), name)
-        _call(name, function, flags)
+        _call(name, function, [_underscored(flag) for flag in flags])
     except InputError as error:
         return _fail(str(error), status=2)
     except KeyboardInterrupt:
@@ -64,6 +64,12 @@ def _run(name: str, flags: list[str]) -> int:
         where = error.filename if error.filename is not None else "a file"
         return _fail(f"{where}: {error.strerror}. Check the path, its rights and the disk.", status=2)
     return 0
+
+
+def _underscored(flag: str) -> str:
+    """Let `--distill-on` stand for `--distill_on`."""
+    name, equals, value = flag.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if flag.startswith("--") else flag
 
 
 def _fail(message: str, *, status: int) -> int:
@@ -99,7 +105,7 @@ def _call(name: str, function: Callable[..., None], flags: list[str]) -> None:
     if "config" in parameters:
         _add_config(parser)
     try:
-        values = vars(parser.instantiate_classes(parser.parse_args(flags)))
+        values = vars(parser.instantiate(parser.parse_args(flags)))
     except (ArgumentError, TypeError) as error:
         raise InputError(f"{error}. `spikefield {name} --help` lists the flags.") from error
     function(**_arguments(values, parameters))
