@@ -76,4 +76,6 @@ def build_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.
         {"params": [p for p in trainable if id(p) in decayed], "weight_decay": config.weight_decay},
         {"params": [p for p in trainable if id(p) not in decayed], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.peak_learning_rate, betas=(0.9, 0.95))
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=config.peak_learning_rate, betas=(0.9, 0.95), fused=True
+    )
