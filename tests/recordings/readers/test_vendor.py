@@ -1,11 +1,12 @@
 """Acquisition systems through neo: BrainVision against planted counts and against mne, and the real recording."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import read
-from writers import brainvision
+from writers import blackrock, brainvision
 
 from spikefield.errors import InputError
 from spikefield.recordings.readers import find_reader, format_inspection, inspect_file
@@ -51,6 +52,25 @@ def test_inspection(tmp_path):
     found = inspect_file(path)
     assert [row.channels for row in found.series] == [3, 1] and len(found.electrodes) == 3
     assert "GRIP" in format_inspection(found)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # neo leaves its files to the garbage collector
+def test_blackrock_keeps_its_pauses(tmp_path):
+    path = tmp_path / "rat7.ns2"
+    packets = blackrock.write(path)
+    (raw,) = read(path)
+    assert [b.start_s for b in raw.broadband] == pytest.approx([0.0, 1.5 + 0.7])
+    assert raw.runs == ((0, 1500, 0), (1500, 900, 2200))
+    np.testing.assert_array_equal(np.vstack(list(raw.chunks(400))), np.vstack(packets))
+    assert all(block.dtype == np.int16 for block in raw.chunks(400))
+    np.testing.assert_allclose(raw.broadband[0].conversion_v, blackrock.UV_PER_COUNT * 1e-6, rtol=1e-4)
+    (row,) = inspect_file(path).series
+    assert row.gaps_s == (pytest.approx((1.5, 2.2)),) and row.rate_hz == 1000.0
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(InputError, match="not a readable file of an acquisition system") as caught:
+        list(read(path)[0].chunks(400))
+    del caught
+    gc.collect()
 
 
 def _replace(path, old, new):

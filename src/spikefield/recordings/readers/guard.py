@@ -20,15 +20,21 @@ def readable(path: str | Path, layout: str, remedy: str = _FETCH_AGAIN) -> Itera
     Parsers of foreign bytes raise anything from OSError to RecursionError, hence the wide net; the cause is chained.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except InputError:
         raise
     except MemoryError as error:
         raise InputError(f"{path}: declares more data than this machine's memory holds. {remedy}") from error
     except Exception as error:
         raise InputError(f"{path}: not a readable {layout} ({one_line(error)}). {remedy}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence a parser's warnings about what the readers check themselves; never around a `yield`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def one_line(error: BaseException) -> str:

@@ -45,7 +45,8 @@ def load(path: Path, name: str, layout: str) -> np.ndarray:
         raise InputError(f"{path}: is not MATLAB v5, but starts as {what}; expected {layout}. Check how it was saved.")
     with guard.readable(path, layout):
         check_whole(path)
-        content = scipy.io.loadmat(str(path), variable_names=[name])
+        with guard.quiet():
+            content = scipy.io.loadmat(str(path), variable_names=[name])
     if name not in content:
         there = ", ".join(sorted(names(path))) or "nothing"
         raise InputError(f"{path}: {name}: missing; the file holds {there}. Check that it is {layout}.")

@@ -42,8 +42,13 @@ def _opened(path: Path) -> Iterator[Any]:
         version = hdf5.text(file.attrs.get("nwb_version", "none"))
         if not version.lstrip("v").startswith("2"):
             raise InputError(f"{path}: must be NWB 2, got version {version}. Convert it, or name another reader.")
-        with NWBHDF5IO(file=file, load_namespaces=True) as io:
-            yield io.read()
+        with guard.quiet():
+            io = NWBHDF5IO(file=file, load_namespaces=True)
+            content = io.read()
+        try:
+            yield content
+        finally:
+            io.close()
 
 
 @contextmanager

@@ -92,8 +92,9 @@ def _parse(path: Path) -> Any:
     system = _SYSTEMS[path.suffix.lower()]
     with guard.readable(path, _LAYOUT, "Check that all files of the recording lie beside it, whole."):
         rawio = getattr(neo.rawio, system.rawio)
-        reader = rawio(dirname=str(path.parent)) if system.by_folder else rawio(filename=str(path))
-        reader.parse_header()
+        with guard.quiet():
+            reader = rawio(dirname=str(path.parent)) if system.by_folder else rawio(filename=str(path))
+            reader.parse_header()
         return reader
 
 
@@ -215,8 +216,8 @@ def _stream(path: Path, segment: int, taken: list[_Channel], samples: int) -> It
 
 
 def _chunk(reader: Any, segment: int, start: int, stop: int, stream: int, columns: list[int]) -> np.ndarray:
-    return np.asarray(
-        reader.get_analogsignal_chunk(
+    with guard.quiet():
+        block = reader.get_analogsignal_chunk(
             block_index=0,
             seg_index=segment,
             i_start=start,
@@ -224,7 +225,7 @@ def _chunk(reader: Any, segment: int, start: int, stop: int, stream: int, column
             stream_index=stream,
             channel_indexes=columns,
         )
-    )
+    return np.asarray(block)
 
 
 def _behavior(path: Path, reader: Any, taken: list[_Channel]) -> dict[str, Any]:
