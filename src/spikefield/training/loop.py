@@ -77,6 +77,12 @@ class Objective(lightning.LightningModule, ABC):
         value = self.loss(batch, self._validation_generator)
         self.log("valid_loss", value, batch_size=len(batch.session_ids), sync_dist=True)
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip here, since Lightning refuses to clip for a fused optimiser in mixed precision."""
+        nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
+
     def configure_optimizers(self) -> Any:
         """Give Lightning the optimiser and its schedule, stepped every batch."""
         optimiser = build_optimiser(self.network, self.config)
@@ -159,7 +165,6 @@ def fit(
         num_nodes=hardware.num_nodes,
         precision=hardware.precision,  # pyright: ignore[reportArgumentType]
         max_epochs=objective.config.epochs,
-        gradient_clip_val=_CLIP_NORM,
         callbacks=[record, EarlyStopping("valid_loss", patience=objective.config.patience_epochs)],
         logger=False,
         enable_checkpointing=False,
