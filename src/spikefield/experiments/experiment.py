@@ -44,6 +44,11 @@ def run_experiment(
     if not seeds or len(set(seeds)) != len(seeds):
         raise InputError(f"`seeds` must be one or more different whole numbers, got {list(seeds)}.")
     corpus = read_corpus(data, config=config)
+    if not corpus.having("behavior"):
+        raise InputError(
+            f"{data}: no session holds behavior, so nothing can be scored. Add one that does, or run "
+            "`spikefield pretrain` and `spikefield distill`, which need none."
+        )
     config = replace(config, binning=corpus.binning)
     experiment = Experiment(corpus, config, paired_sessions(corpus, distill_on), tuple(seeds))
     workspace = Workspace(out)

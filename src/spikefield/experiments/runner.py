@@ -76,9 +76,15 @@ class Runner:
         return [self._autoencoder(what, chosen, lfp_encoder(config, chosen), seed, suffix=session_id)]
 
     def missing(self) -> bool:
-        """Tell whether the last model of some seed is not there yet."""
-        names = [self._folder("distilled", "", seed) for seed in self.experiment.seeds]
-        return not all((self.workspace.out / name).is_dir() for name in names)
+        """Tell whether some stage is not there yet."""
+        folders = [folder for piece in self.pieces() for folder in self._folders(*piece)]
+        return not all((self.workspace.out / folder).is_dir() for folder in folders)
+
+    def _folders(self, what: str, session_id: str, seed: int) -> list[str]:
+        if what == "baselines":
+            return [f"baselines/{session_id}"]
+        names = ("teacher", "distilled") if what == "teacher and student" else (what,)
+        return [self._folder(name, session_id, seed) for name in names]
 
     def _baselines(self, session: BinnedSession) -> Path:
         """Score the simple decoders on a session."""
