@@ -122,7 +122,7 @@ def find_peak(
     centre = round(around_s / bin_s)
     reach = int(min(reach_s / bin_s, len(neural) // 4))
     lags = np.arange(centre - reach, centre + reach + 1)
-    curve = _explained(_white(neural), movement, lags)
+    curve = explained_by_lag(_white(neural), movement, lags)
     best = int(np.argmax(curve))
     far = np.abs(lags - lags[best]) > min(4.0 / bin_s, reach / 2)
     base = float(np.median(curve[far]))
@@ -142,10 +142,13 @@ def _refined(lags: np.ndarray, curve: np.ndarray, best: int) -> float:
     return float(lags[best]) + (0.5 * float((before - after) / bend) if bend < 0 else 0.0)
 
 
-def _explained(
+def explained_by_lag(
     white: Float[np.ndarray, "bin component"], movement: Float[np.ndarray, "bin dim"], lags: np.ndarray
 ) -> Float[np.ndarray, " lag"]:
-    """Return the sum of squared correlations over components, mean over dims: R² of a linear fit at each lag."""
+    """Return R² of a linear fit of `movement`, taken each lag later, by orthonormal components; the mean over dims.
+
+    Whatever slides past the end counts as 0.
+    """
     size = next_fast_len(len(white) + int(np.abs(lags).max()) + 1, real=True)
     neural = np.conj(np.fft.rfft(white, size, axis=0))
     curve = np.zeros(len(lags))

@@ -11,7 +11,7 @@ from typing import Literal
 import spikefield.files as files
 from spikefield.errors import DroppedDataWarning, InputError
 from spikefield.preparation import parallel
-from spikefield.preparation.finding import some
+from spikefield.preparation.finding import counted, some
 from spikefield.preparation.recipe import PrepareConfig, list_sources, marks, place_of, unchanged
 from spikefield.preparation.session_checks import check_agreement
 from spikefield.preparation.source import Outcome, prepare_source
@@ -165,7 +165,9 @@ def inspect(source: Path, *, reader: str | None = None) -> None:
             log.info("%s", error)
             failed.append(path.name)
     if failed:
-        raise InputError(f"{len(failed)} files could not be inspected: {some(failed)}. The reasons stand above.")
+        raise InputError(
+            f"{counted(len(failed), 'file')} could not be inspected: {some(failed)}. The reasons stand above."
+        )
 
 
 def download(dataset: str, *, out: Path | None = None, names: list[str] | None = None, page: str | None = None) -> None:

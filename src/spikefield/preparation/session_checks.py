@@ -95,7 +95,13 @@ def check_agreement(sessions: Sequence[Contents]) -> Iterator[Finding]:
     """Sessions of one folder that are not in one unit, or carry one id."""
     ids = [contents.session_id for contents in sessions]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
-        yield _finding("problem", "session ids must differ", some(twice), "Prepare one of them under another name.")
+        yield Finding(
+            severity="problem",
+            stream="session",
+            what="session ids must differ",
+            names=tuple(twice),
+            remedy="Prepare one of them under another name.",
+        )
     sizes: dict[str, dict[str, float]] = {}
     for contents in sessions:
         if contents.field is not None and contents.field.pieces.size:
@@ -107,7 +113,7 @@ def check_agreement(sessions: Sequence[Contents]) -> Iterator[Finding]:
         moving = {session: size for session, size in by_session.items() if size > 0}
         least, most = min(moving, key=moving.__getitem__, default=""), max(moving, key=moving.__getitem__, default="")
         if moving and moving[most] > _SIZE_RATIO * moving[least]:
-            what = f"{name} is {moving[most] / moving[least]:.0f} times as large in {most} as in {least}"
+            what = f"{name} is {moving[most] / moving[least]:.3g} times as large in {most} as in {least}"
             yield _finding("warning", what, "", "Bring all sessions to one unit.")
 
 
