@@ -88,6 +88,10 @@ def _replace(path, old, new):
         (lambda p: _replace(p, "NumberOfChannels=4", "NumberOfChannels=9"), "not a readable|must name"),
         (lambda p: _replace(p, "INT_16", "UINT_99"), "not a readable"),
         (lambda p: p.write_bytes(p.read_bytes()[:60]), "not a readable"),
+        (
+            lambda p: p.write_bytes(p.read_text(encoding="utf-8").encode("cp1252")),
+            r"must be UTF-8, got byte 0xb5 at \d+\. Save the text as UTF-8",
+        ),
         (lambda p: p.write_bytes(b""), r"is empty \(0 bytes\)"),
     ],
 )

@@ -25,13 +25,30 @@ class Channel:
     place_um: tuple[float, float]
 
 
+def check_encoding(path: Path) -> None:
+    """Refuse a header or marker file that is not UTF-8, the only encoding that neo reads.
+
+    Raises:
+        InputError: says where the other encoding shows.
+    """
+    for file in (path, path.with_suffix(".vmrk")):
+        try:
+            if file.is_file():
+                file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{file}: must be UTF-8, got byte {error.object[error.start]:#04x} at {error.start}. Save the text as "
+                "UTF-8 and set Codepage=UTF-8 in it."
+            ) from error
+
+
 def channels(path: Path) -> list[Channel]:
     """Return the channels of a header, by BIDS tables where they lie beside it.
 
     Raises:
         InputError: a channel line is missing or its resolution is not a number.
     """
-    text = _text(path)
+    text = path.read_text(encoding="utf-8-sig")
     count = re.search(r"^NumberOfChannels\s*=\s*(\d+)\s*$", text, re.MULTILINE)
     lines = dict(re.findall(r"^Ch(\d+)\s*=\s*(.*?)\s*$", text, re.MULTILINE | re.IGNORECASE))
     if not count or [str(i + 1) for i in range(int(count[1]))] != list(lines)[: int(count[1])]:
@@ -73,12 +90,6 @@ def _channel(path: Path, line: str, kinds: dict[str, str], places: dict[str, tup
         is_field=is_field and volts is not None,
         place_um=places.get(name, (np.nan, np.nan)),
     )
-
-
-def _text(path: Path) -> str:
-    raw = path.read_bytes()
-    coded = re.search(rb"^Codepage\s*=\s*(\S+)", raw, re.MULTILINE)
-    return raw.decode("utf-8" if coded is None or b"utf" in coded[1].lower() else "cp1252", "replace")
 
 
 def tables(path: Path) -> list[Path]:

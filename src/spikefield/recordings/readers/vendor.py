@@ -89,6 +89,8 @@ def _parse(path: Path) -> Any:
     guard.check_file(path)
     if path.suffix.lower() not in _SYSTEMS:
         raise InputError(f"{path}: no system is known for {path.suffix!r}. Known: {', '.join(_SYSTEMS)}.")
+    if path.suffix.lower() == ".vhdr":
+        brainvision.check_encoding(path)
     system = _SYSTEMS[path.suffix.lower()]
     with guard.readable(path, _LAYOUT, "Check that all files of the recording lie beside it, whole."):
         rawio = getattr(neo.rawio, system.rawio)
