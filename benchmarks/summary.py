@@ -24,9 +24,7 @@ def main(out: Path) -> None:
         where: r2[mask].groupby("model").value.mean().round(3).to_dict()
         for where, mask in {"own": r2.session.isin(own), "others": ~r2.session.isin(own)}.items()
     }
-    ratio = {
-        f"ratio_{where}": round(m["distilled"] / m["ms-lfp"], 2) for where, m in means.items() if "distilled" in m
-    }
+    ratio = {f"ratio_{where}": round(m["distilled"] / m["ms-lfp"], 2) for where, m in means.items() if "distilled" in m}
     print(json.dumps(means | ratio))
 
 

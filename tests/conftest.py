@@ -1,8 +1,9 @@
 """What all tests share: one thread, and three tiny binned sessions of different shape that share a latent."""
 
 import pytest
-import tiny
 import torch
+
+import tiny
 
 torch.set_num_threads(1)
 

@@ -1,6 +1,5 @@
 """Tiny sessions that share one latent: spikes, field and behaviour of a minute or less, made in memory."""
 
-import warnings
 
 import numpy as np
 

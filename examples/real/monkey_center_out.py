@@ -1,6 +1,6 @@
 """Monkey motor cortex, 1 164 centre-out trials (`contdata95_m1`): 95 units, hand position and velocity, no field.
 
-    python examples/real/monkey_center_out.py SOURCE_DIR OUT_DIR
+python examples/real/monkey_center_out.py SOURCE_DIR OUT_DIR
 """
 
 import sys

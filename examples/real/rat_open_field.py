@@ -1,6 +1,6 @@
 """Freely moving rat, 20 minutes of raw Axona files (Tampuu et al. 2019): 3 tetrodes, 3 field channels, position.
 
-    python examples/real/rat_open_field.py SOURCE_DIR OUT_DIR
+python examples/real/rat_open_field.py SOURCE_DIR OUT_DIR
 """
 
 import sys

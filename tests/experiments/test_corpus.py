@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-import tiny
 
+import tiny
 from spikefield.artifact import Model
 from spikefield.config import spike_encoder
 from spikefield.errors import InputError

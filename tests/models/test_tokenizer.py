@@ -1,4 +1,4 @@
-"""The tokenizer against loops over patches, slots and time; space embeddings that grow, are shared and are asked for."""
+"""The tokenizer: patches, embeddings of counts and field, space embeddings, each beside a written-out twin."""
 
 import pytest
 import torch

@@ -32,8 +32,7 @@ def test_losses_equal_loops(loss, modality):
     predicted, hidden = torch.randn(2, 5, 3, 4), torch.rand(2, 5, 3, 4) < 0.4
     values = torch.poisson(torch.ones(2, 5, 3, 4)) if modality == "spikes" else torch.randn(2, 5, 3, 4)
     each = [
-        loss_of_values(modality, float(predicted[i]), float(values[i]))
-        for i in map(tuple, hidden.nonzero().tolist())
+        loss_of_values(modality, float(predicted[i]), float(values[i])) for i in map(tuple, hidden.nonzero().tolist())
     ]
     assert float(loss(predicted, values, hidden)) == pytest.approx(sum(each) / len(each), abs=1e-5)
 

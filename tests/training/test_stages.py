@@ -1,11 +1,11 @@
 """The stages on tiny sessions: they learn, repeat, leave the teacher alone, and give the numbers they gave before."""
 
 import pytest
-import tiny
 import torch
 from torch import nn
 
 import spikefield.training.stages as stages
+import tiny
 from spikefield.config import lfp_encoder, spike_encoder
 from spikefield.errors import InputError
 from spikefield.models.encoder import Encoder
@@ -91,9 +91,7 @@ def test_an_autoencoder_overfits_one_batch(sessions, modality):
 
 def test_a_student_overfits_one_batch(sessions, teacher):
     torch.manual_seed(0)
-    network = Student(
-        Encoder(lfp_encoder(CONFIG, sessions[:1])), CONFIG.distillation, n_channels=6, teacher_dim=16
-    )
+    network = Student(Encoder(lfp_encoder(CONFIG, sessions[:1])), CONFIG.distillation, n_channels=6, teacher_dim=16)
     network.encoder.add_session("s0", 6)
     targets = teacher_representations(teacher.encoder, sessions[:1], window_bins=WINDOW)
     batch = batch_of(sessions[:1], "lfp", targets)

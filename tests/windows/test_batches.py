@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny
 from spikefield.errors import InputError
 from spikefield.recordings.arrays import from_arrays
 from spikefield.windows.batches import WindowDataset, WindowSampler, collate, sequential_windows
@@ -67,9 +67,7 @@ def test_windows_longer_than_all_stretches_are_whole_stretches(sessions):
 
 def test_no_usable_stretch_is_refused(sessions):
     with pytest.raises(InputError, match="no stretch of train time is 9999 bins long"):
-        WindowSampler(
-            sessions[:1], kind="train", window_bins=20_000, generator=torch.Generator(), min_bins=9999
-        )
+        WindowSampler(sessions[:1], kind="train", window_bins=20_000, generator=torch.Generator(), min_bins=9999)
 
 
 @settings(max_examples=30, deadline=None)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from spikefield.errors import InputError
 from spikefield.evaluation.readout import fit
 from spikefield.recordings.arrays import from_arrays
@@ -120,9 +120,7 @@ def test_a_circular_dim_becomes_cosine_and_sine_before_it_is_averaged():
 
 def counts_session(bin_width_ms=10.0, **more):
     rng = np.random.default_rng(0)
-    return from_arrays(
-        session="grid", spike_counts=rng.poisson(0.3, size=(5000, 5)), bin_width_ms=bin_width_ms, **more
-    )
+    return from_arrays(session="grid", spike_counts=rng.poisson(0.3, size=(5000, 5)), bin_width_ms=bin_width_ms, **more)
 
 
 def test_finer_counts_are_summed():
