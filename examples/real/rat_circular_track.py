@@ -39,7 +39,7 @@ def main(source: Path, out: Path) -> None:
         intervals_s=np.stack([edges[:-1], edges[1:]], axis=1),
         source={
             "reader": Path(__file__).name,
-            "caution": "the field is the amplitude above 300 Hz, a generalised multi-unit signal, not low-frequency LFP",
+            "caution": "the field is the amplitude above 300 Hz, a multi-unit signal, not low-frequency LFP",
         },
     )
     save(session, out / "rat-a.h5")
