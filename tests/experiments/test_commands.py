@@ -99,7 +99,7 @@ def call(name, models, data, tmp_path, **changes):
     getattr(commands, name)(**{"config": CONFIG, **given, **changes})
 
 
-RARE = replace(CONFIG, binning=BinningConfig(min_unit_rate_hz=20.0))
+RARE = replace(CONFIG, binning=BinningConfig(min_unit_rate_hz=28.0))
 RESPLIT = replace(CONFIG, binning=BinningConfig(split=SplitConfig(test_blocks=(1,))))
 
 

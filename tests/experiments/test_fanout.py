@@ -1,6 +1,7 @@
 """Pieces of work side by side on Ray give what they give one by one."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +22,13 @@ def ray():
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}},
+        )
     yield ray
     ray.shutdown()
 

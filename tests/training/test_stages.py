@@ -64,14 +64,14 @@ def batch_of(sessions, modality, targets=None):
 def descend(network, loss, steps):
     optimiser = build_optimiser(network, OptimiserConfig(peak_learning_rate=1e-2, weight_decay=0.0))
     network.eval()
-    first = float(loss())
+    first = loss().item()
     for _ in range(steps):
         optimiser.zero_grad()
         value = loss()
         value.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-    return first, float(loss())
+    return first, loss().item()
 
 
 @pytest.mark.parametrize("modality", ["spikes", "lfp"])
