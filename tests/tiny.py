@@ -1,6 +1,5 @@
 """Tiny sessions that share one latent: spikes, field and behaviour of a minute or less, made in memory."""
 
-
 import numpy as np
 
 from spikefield.config import ExperimentConfig
