@@ -17,7 +17,7 @@ demo: install
 	$(BIN)/spikefield demo --out demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 format: install
 	$(BIN)/ruff format .
