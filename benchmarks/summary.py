@@ -16,7 +16,7 @@ from spikefield.report.tables import format_summary
 
 def main(out: Path) -> None:
     """Read `OUT/results.csv`; own = the distilled session, others = those the student never saw."""
-    results = pd.read_csv(out / "results.csv")
+    results = pd.read_csv(out / "results.csv", keep_default_na=False)
     print(format_summary(results))
     r2 = results[results.metric == "r2"]
     own = r2[r2.model == "distilled"].trained_on.iloc[0].split(";")
