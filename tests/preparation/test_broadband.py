@@ -97,3 +97,12 @@ def test_stretches_that_overlap_or_differ_are_refused():
         clock_of([stretch(waves(3.0)), stretch(waves(2.0), start_s=2.0)])
     with pytest.raises(InputError, match=r"channels differ"):
         clock_of([stretch(waves(1.0)), stretch(waves(1.0), start_s=2.0, ids=("a", "b", "x"))])
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        extract([stretch(waves(1.0))], tmp_path / "lfp")

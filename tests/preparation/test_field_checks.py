@@ -82,7 +82,7 @@ def test_a_size_that_no_unit_of_volts_explains(gain):
 def test_a_size_that_the_declared_unit_does_not_explain():
     arrays = clean()
     arrays["source"] = {"reader": "x", "lfp_unit": "V"}
-    assert "V (rms) cannot be" in warned(arrays, "unit_of_measure").what
+    assert "V is no field potential" in warned(arrays, "unit_of_measure").what
 
 
 def test_volts_and_microvolts_pass():

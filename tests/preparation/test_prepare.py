@@ -243,6 +243,16 @@ def test_broadband_becomes_field_potential_with_its_gap(fake, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["s0.h5"]
 
 
+def test_a_full_disk_fails_its_recording_in_one_line(fake, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(InputError, match=r"x\.fake: .*No space left on device\. Check rights and room"):
+        prepare([fake()], out=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_crossings_where_nobody_sorted(fake, tmp_path):
     path = fake(spikes=False)
     prepare([path], out=tmp_path / "out")

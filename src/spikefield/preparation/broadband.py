@@ -1,5 +1,6 @@
 """Broadband becomes a field potential of about 1 kHz and, where nobody sorted, threshold crossings, chunk by chunk."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,7 @@ def extract(stretches: Sequence[Broadband], scratch: Path) -> Extracted:
     clock = clock_of(stretches)
     extractor = LfpExtractor(clock, to_hz=min(LFP_RATE_HZ, clock.rate_hz))
     limits = _Limits()
-    lfp = np.memmap(scratch, np.float32, "w+", shape=(extractor.n_samples, len(stretches[0].channel_ids)))
+    lfp = _on_disk(scratch, (extractor.n_samples, len(stretches[0].channel_ids)))
     given = 0
     for chunk in _chunks(stretches):
         limits.see(chunk)
@@ -89,6 +90,14 @@ def clock_of(stretches: Sequence[Broadband]) -> SampleClock:
         runs.append(Run(seen, stretch.n_samples, index))
         seen += stretch.n_samples
     return SampleClock(rate_hz=head.rate_hz, start_s=head.start_s, runs=tuple(runs))
+
+
+def _on_disk(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Return an array in a file whose room on disk is reserved: a full disk must raise here, not kill a write later."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])
+    return np.memmap(path, np.float32, "r+" if path.stat().st_size else "w+", shape=shape)
 
 
 def _chunks(stretches: Sequence[Broadband]) -> Iterator[np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch_brain.data import Data
 
+from spikefield.preparation.field_statistics import FieldStatistics, measure
 from spikefield.recordings import session as layout
 
 _PIECE_S = 4.0
@@ -60,24 +61,16 @@ class Field:
         """At most 32 pieces of equal length, 4 s where stretches are that long, spread over valid time."""
         longest = max((stop - first for first, stop in self.stretches), default=0)
         n = min(max(round(_PIECE_S * self.rate_hz), _LEAST_PIECE_SAMPLES), longest)
-        if n == 0:
+        if n < 2:
             return np.empty((0, 0, len(self.channel_ids)), np.float32)
         starts = np.array([s for first, stop in self.stretches for s in range(first, stop - n + 1, n)])
         chosen = np.linspace(0, len(starts) - 1, min(len(starts), _MOST_PIECES)).round().astype(int)
         return np.stack([np.asarray(self.signal[s : s + n], np.float32) for s in starts[chosen]])
 
     @cached_property
-    def spectrum(self) -> tuple[Float[np.ndarray, " frequency"], Float[np.ndarray, "frequency channel"]]:
-        """Frequencies (Hz) and mean power density of the pieces (square of the unit per Hz)."""
-        pieces = self.pieces
-        if not pieces.size:
-            return np.empty(0), np.empty((0, len(self.channel_ids)))
-        n = pieces.shape[1]
-        taper = np.hanning(n)[:, None]
-        power = np.zeros((n // 2 + 1, pieces.shape[2]))
-        for piece in pieces.astype(np.float64):
-            power += np.abs(np.fft.rfft((piece - piece.mean(axis=0)) * taper, axis=0)) ** 2
-        return np.fft.rfftfreq(n, 1 / self.rate_hz), 2 * power / len(pieces) / self.rate_hz / np.sum(taper**2)
+    def statistics(self) -> FieldStatistics:
+        """What the pieces have in common; only where there are any."""
+        return measure(self.pieces, self.rate_hz)
 
     def blocks(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yield all of valid time: the time of a block's first sample and its (samples, channels)."""

@@ -25,9 +25,9 @@ def check_flat_channels(contents: Contents) -> Iterator[Finding]:
     """Channels that hardly move, or that stand still for a part of the time."""
     if contents.field is None or not contents.field.pieces.size:
         return
-    field, rms = contents.field, _rms(contents.field.pieces)
-    still = (np.diff(field.pieces, axis=1) == 0).mean(axis=(0, 1)) > _STILL_SHARE
-    flat = (rms < _FLAT_RATIO * np.median(rms)) & (len(rms) >= _FEWEST_TO_COMPARE)
+    field, seen = contents.field, contents.field.statistics
+    still = seen.still > _STILL_SHARE
+    flat = (seen.rms < _FLAT_RATIO * np.median(seen.rms)) & (len(seen.rms) >= _FEWEST_TO_COMPARE)
     if (flat | still).any():
         yield _channels(
             field, flat | still, "hardly move", "Leave dead channels out (`channel_ids`, or the reader's `--lfp`)."
@@ -39,7 +39,7 @@ def check_noisy_channels(contents: Contents) -> Iterator[Finding]:
     if contents.field is None or not contents.field.pieces.size:
         return
     field = contents.field
-    size, roughness = _rms(field.pieces), np.diff(field.pieces, axis=1).std(axis=(0, 1))
+    size, roughness = field.statistics.rms, field.statistics.roughness
     if len(size) < _FEWEST_TO_COMPARE:
         return
     noisy = (size > _NOISY_RATIO * np.median(size)) | (roughness > _NOISY_RATIO * np.median(roughness))
@@ -52,13 +52,7 @@ def check_duplicate_channels(contents: Contents) -> Iterator[Finding]:
     """Channels that carry the very same signal, perhaps at another gain."""
     if contents.field is None or not contents.field.pieces.size:
         return
-    pieces = contents.field.pieces.astype(np.float64)
-    rows = (pieces - pieces.mean(axis=1, keepdims=True)).reshape(-1, pieces.shape[2])
-    size = np.sqrt((rows**2).sum(axis=0))
-    if not (moving := np.flatnonzero(size > 0)).size:
-        return
-    r = (rows[:, moving] / size[moving]).T @ (rows[:, moving] / size[moving])
-    ids = [contents.field.channel_ids[i] for i in moving]
+    ids, r = contents.field.channel_ids, contents.field.statistics.correlation
     same = np.argwhere(np.triu(np.abs(r) > _DUPLICATE_R, k=1))
     if len(same):
         yield Finding(
@@ -90,7 +84,7 @@ def check_mains(contents: Contents) -> Iterator[Finding]:
 
 
 def _share_of_mains(field: Field, mains_hz: float) -> Float[np.ndarray, " channel"]:
-    frequency_hz, power = field.spectrum
+    frequency_hz, power = field.statistics.frequency_hz, field.statistics.power
     line = np.zeros(len(frequency_hz), bool)
     for harmonic_hz in np.arange(mains_hz, field.rate_hz / 2, mains_hz):
         line |= np.abs(frequency_hz - harmonic_hz) <= 1
@@ -122,25 +116,23 @@ def _clipped_share(field: Field) -> Float[np.ndarray, " channel"]:
             before, after = np.concatenate([middle, edge]), np.concatenate([edge, middle])
             around = np.concatenate([edge[:1], middle, edge[:1]])
             count += (before | around | after).sum(axis=0)
-    return count / (pieces.shape[0] * pieces.shape[1]) * (pieces.std(axis=(0, 1)) > 0)
+    return count / (pieces.shape[0] * pieces.shape[1]) * (field.statistics.std > 0)
 
 
 def check_unit_of_measure(contents: Contents) -> Iterator[Finding]:
     """Values that cannot be volts, milli- or microvolts; raw counts; what was standardised before."""
     field = contents.field
-    if field is None or not field.pieces.size or (field.pieces >= 0).all():
+    if field is None or not field.pieces.size or field.pieces.min() >= 0:
         return  # amplitude or power is not a voltage
-    rms, declared = float(np.median(_rms(field.pieces))), contents.provenance.get("lfp_unit")
+    rms, declared = float(np.median(field.statistics.rms)), contents.provenance.get("lfp_unit")
     if declared in _UNITS_V:
         if not _LEAST_V <= rms * _UNITS_V[declared] <= _MOST_V:
-            yield _unit(
-                f"a field potential of {rms:.3g} {declared} (rms) cannot be", "Check gain and unit of the file."
-            )
+            yield _unit(f"an rms of {rms:.3g} {declared} is no field potential", "Check gain and unit of the file.")
         return
     if _standardised(field):
         remedy = "Give it as recorded: statistics of all the time let test time leak into training."
         yield _unit("every channel has mean 0 and standard deviation 1: it was standardised before", remedy)
-    elif (field.pieces == np.rint(field.pieces)).all():
+    elif all((piece == np.rint(piece)).all() for piece in field.pieces):
         yield _unit("all values are whole numbers: counts of a converter, not volts", "Multiply by the gain.")
     elif not _LEAST_V <= rms <= _MOST_V / 1e-6:
         yield _unit(
@@ -149,8 +141,7 @@ def check_unit_of_measure(contents: Contents) -> Iterator[Finding]:
 
 
 def _standardised(field: Field) -> bool:
-    rows = field.pieces.reshape(-1, len(field.channel_ids)).astype(np.float64)
-    mean, std = rows.mean(axis=0), rows.std(axis=0)
+    mean, std = field.statistics.mean, field.statistics.std
     return bool(np.abs(std - 1).max() < 0.1 and np.abs(mean).max() < 0.1 and len(std) > 1)
 
 
@@ -211,10 +202,6 @@ def check_lfp_coverage(contents: Contents) -> Iterator[Finding]:
     elif missing_s > max(1.0, 0.01 * contents.valid_s):
         what = f"the field potential covers {covered_s:.1f} of {contents.valid_s:.1f} s of valid time"
         yield Finding(severity="warning", stream="lfp", what=what, remedy="Cut `intervals_s` to what was recorded.")
-
-
-def _rms(pieces: Float[np.ndarray, "piece sample channel"]) -> Float[np.ndarray, " channel"]:
-    return np.sqrt(pieces.astype(np.float64).var(axis=1).mean(axis=0))
 
 
 def _ids(field: Field, marked: Bool[np.ndarray, " channel"]) -> list[str]:

@@ -70,7 +70,7 @@ def _traces(field: Field, marked: set[str], name: str) -> Picture:
 
 
 def _spectra(field: Field, marked: set[str], name: str) -> Picture:
-    frequency_hz, power = field.spectrum
+    frequency_hz, power = field.statistics.frequency_hz, field.statistics.power
     seen = frequency_hz > 0
     frequency_hz, power_db = frequency_hz[seen], 10 * np.log10(np.maximum(power[seen], 1e-300))
     low, middle, high = np.quantile(power_db, (0.1, 0.5, 0.9), axis=1)
@@ -138,7 +138,7 @@ def _draw_behavior(axes: Axes, contents: Contents, start_s: float, end_s: float,
 
 def _channel_map(field: Field, marked: set[str], name: str) -> Picture:
     assert field.positions_um is not None
-    size = np.sqrt(field.pieces.astype(np.float64).var(axis=1).mean(axis=0))
+    size = field.statistics.rms
     x, y = field.positions_um.T
     odd = np.array([channel in marked for channel in field.channel_ids])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import psutil
 
-from spikefield.preparation.contents import Contents, Field
+from spikefield.preparation.contents import Contents
 from spikefield.preparation.finding import Finding, Severity, counted, some, spans
 
 _LEAST_S, _SHORT_S = 10.0, 60.0
@@ -105,7 +105,9 @@ def check_agreement(sessions: Sequence[Contents]) -> Iterator[Finding]:
     sizes: dict[str, dict[str, float]] = {}
     for contents in sessions:
         if contents.field is not None and contents.field.pieces.size:
-            sizes.setdefault("field potential", {})[contents.session_id] = _usual_size(contents.field)
+            sizes.setdefault("field potential", {})[contents.session_id] = float(
+                np.median(contents.field.statistics.std)
+            )
         if contents.behavior is not None:
             for name, column in zip(contents.behavior.names, contents.behavior.values.T, strict=True):
                 sizes.setdefault(name, {})[contents.session_id] = float(np.nanstd(column)) if column.size else 0.0
@@ -115,11 +117,6 @@ def check_agreement(sessions: Sequence[Contents]) -> Iterator[Finding]:
         if moving and moving[most] > _SIZE_RATIO * moving[least]:
             what = f"{name} is {moving[most] / moving[least]:.3g} times as large in {most} as in {least}"
             yield _finding("warning", what, "", "Bring all sessions to one unit.")
-
-
-def _usual_size(field: Field) -> float:
-    """Return the standard deviation of the median channel."""
-    return float(np.median(field.pieces.std(axis=(0, 1))))
 
 
 def _finding(severity: Severity, what: str, where: str, remedy: str) -> Finding:

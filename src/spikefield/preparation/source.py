@@ -51,6 +51,10 @@ def prepare_source(path: Path, staging: Path, config: PrepareConfig) -> Outcome:
         lines = tuple(line for written in staged for line in _short_check(written))
     except InputError as error:
         return Outcome(source=path, state="failed", error=_about(path, str(error)))
+    except OSError as error:
+        where = error.filename or staging.parent
+        why = f"{where}: {error.strerror or one_line(error)}. Check rights and room on the disk, and run again."
+        return Outcome(source=path, state="failed", error=_about(path, why))
     except Exception as error:
         return Outcome(source=path, state="failed", error=f"{path}: {one_line(error)}. Please report this.")
     seconds = time.perf_counter() - start
