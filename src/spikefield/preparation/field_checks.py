@@ -136,7 +136,7 @@ def check_unit_of_measure(contents: Contents) -> Iterator[Finding]:
         yield _unit("all values are whole numbers: counts of a converter, not volts", "Multiply by the gain.")
     elif not _LEAST_V <= rms <= _MOST_V / 1e-6:
         yield _unit(
-            f"an rms of {rms:.3g} cannot be volts, milli- or microvolts", "Check the gain, and state the `lfp_unit`."
+            f"an rms of {rms:.3g} cannot be volts, milli- or microvolts", "Check the gain: give volts or microvolts."
         )
 
 
