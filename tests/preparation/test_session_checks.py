@@ -31,6 +31,14 @@ def test_gaps_are_a_note_and_a_warning_where_they_rule():
     assert "77.8 %" in warned(arrays, "gaps").what
 
 
+def test_stretches_that_touch_are_seams_not_gaps():
+    arrays = {**clean(), "intervals_s": [(t, t + 3.0) for t in np.arange(0, 90, 3.0)]}
+    (found,) = findings(arrays, "gaps")
+    assert found.severity == "note"
+    assert found.what.startswith("29 seams")
+    assert contents_of(arrays).gaps_s == []
+
+
 def test_trials_in_another_unit_and_outside():
     arrays = clean()
     arrays["trials_s"] = [(t, t + 2.0) for t in np.arange(0, 90, 3.0)]

@@ -17,6 +17,7 @@ _PIECE_S = 4.0
 _LEAST_PIECE_SAMPLES = 64
 _MOST_PIECES = 32
 _BLOCK_SAMPLES = 1 << 15
+_TOUCHING_S = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,6 +109,12 @@ class Contents:
     def valid_s(self) -> float:
         """Seconds of valid time, gaps left out."""
         return float(np.sum(self.intervals_s[:, 1] - self.intervals_s[:, 0]))
+
+    @property
+    def gaps_s(self) -> list[tuple[float, float]]:
+        """Start and end of what lies between stretches; stretches that touch leave none."""
+        between = zip(self.intervals_s[:-1, 1].tolist(), self.intervals_s[1:, 0].tolist(), strict=True)
+        return [(end, start) for end, start in between if start - end > _TOUCHING_S]
 
     def inside(self, times_s: Float[np.ndarray, " time"]) -> Bool[np.ndarray, " time"]:
         """Tell for each time whether it is valid."""

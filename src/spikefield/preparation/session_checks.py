@@ -39,19 +39,18 @@ def check_gaps(contents: Contents) -> Iterator[Finding]:
     lengths = contents.intervals_s[:, 1] - contents.intervals_s[:, 0]
     if len(lengths) < 2:
         return
-    gaps = [
-        (float(a), float(b)) for a, b in zip(contents.intervals_s[:-1, 1], contents.intervals_s[1:, 0], strict=True)
-    ]
-    filled = contents.valid_s / (contents.intervals_s[-1, 1] - contents.intervals_s[0, 0])
-    short = (lengths < _SHORT_STRETCH_S).mean()
+    gaps, filled = contents.gaps_s, contents.valid_s / (contents.intervals_s[-1, 1] - contents.intervals_s[0, 0])
+    parts = []
+    if gaps:
+        missing_s = sum(b - a for a, b in gaps)
+        parts.append(f"{counted(len(gaps), 'gap')}, {missing_s:.2f} s or {100 * (1 - filled):.1f} % of the session")
+    if seams := len(lengths) - 1 - len(gaps):
+        parts.append(f"{counted(seams, 'seam')} where stretches touch that were not recorded in one go")
+    if (short := (lengths < _SHORT_STRETCH_S).mean()) > _SHORT_SHARE:
+        parts.append(f"{100 * short:.0f} % of the stretches are shorter than {_SHORT_STRETCH_S:g} s")
     grave = filled < _LEAST_FILLED or short > _SHORT_SHARE
-    what = (
-        f"{counted(len(gaps), 'gap')}, {sum(b - a for a, b in gaps):.2f} s or {100 * (1 - filled):.1f} % of the session"
-    )
-    if short > _SHORT_SHARE:
-        what += f"; {100 * short:.0f} % of the stretches are shorter than {_SHORT_STRETCH_S:g} s"
     remedy = "Check `intervals_s`: windows never cross a gap." if grave else "Windows and filters never cross them."
-    yield _finding("warning" if grave else "note", what, spans(gaps), remedy)
+    yield _finding("warning" if grave else "note", "; ".join(parts), spans(gaps), remedy)
 
 
 def check_trials(contents: Contents) -> Iterator[Finding]:

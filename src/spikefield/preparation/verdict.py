@@ -68,7 +68,7 @@ class Verdict:
             "lfp_rate_hz": round(c.field.rate_hz, 3) if c.field else None,
             "behavior": list(c.behavior.names) if c.behavior else None,
             "trials": None if c.trials_s is None else len(c.trials_s),
-            "gaps": len(c.intervals_s) - 1,
+            "gaps": len(c.gaps_s),
         }
 
     def to_dict(self) -> dict[str, Any]:
