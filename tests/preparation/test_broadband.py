@@ -93,7 +93,7 @@ def test_crossings_of_live_channels(tmp_path):
 
 
 def test_stretches_that_overlap_or_differ_are_refused():
-    with pytest.raises(InputError, match=r"before the last stretch ends"):
+    with pytest.raises(InputError, match=r"before the last one ends"):
         clock_of([stretch(waves(3.0)), stretch(waves(2.0), start_s=2.0)])
     with pytest.raises(InputError, match=r"channels differ"):
         clock_of([stretch(waves(1.0)), stretch(waves(1.0), start_s=2.0, ids=("a", "b", "x"))])

@@ -14,9 +14,8 @@ from spikefield.preparation import parallel, recipe
 from spikefield.preparation.commands import prepare
 from spikefield.preparation.recipe import finished
 from spikefield.recordings import session as layout
-from spikefield.recordings.arrays import from_npz
-from spikefield.recordings.raw import Broadband, RawSession
-from spikefield.recordings.readers import READERS
+from spikefield.recordings.raw import Broadband, RawSession, SeriesChoice
+from spikefield.recordings.readers import READERS, npz
 from spikefield.recordings.readers.reader import Reader, only_itself
 
 
@@ -41,11 +40,16 @@ def write(path, **changes):
     np.savez(path, **{**arrays, **changes})
 
 
+def from_npz(path):
+    (raw,) = npz.READER.read(path, SeriesChoice())
+    return raw.build()
+
+
 def written(out):
     return {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
 
 
-def test_npz_arrives_as_from_npz_reads_it(folder, tmp_path, log):
+def test_npz_arrives_as_its_reader_reads_it(folder, tmp_path, log):
     prepare([folder / "one.npz"], out=tmp_path / "out")
     got, expected = layout.load(tmp_path / "out" / "one.h5"), from_npz(folder / "one.npz")
     np.testing.assert_array_equal(got.lfp.signal, expected.lfp.signal)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from spikefield.errors import InputError
 from spikefield.signals.extraction import LfpExtractor, extract_lfp, sample_chunks
-from spikefield.signals.sample_clock import Run, SampleClock, estimate_clock
+from spikefield.signals.sample_clock import Run, SampleClock
 
 RATE_HZ = 24_414.3404
 
@@ -125,7 +125,7 @@ def test_too_many_or_too_few_samples_are_refused():
 def test_the_rate_is_measured_from_all_timestamps():
     rng = np.random.default_rng(0)
     t = 17.3 + np.arange(500_000) / RATE_HZ + rng.normal(0, 2e-6, 500_000)
-    clock = estimate_clock(t[i : i + 40_000] for i in range(0, len(t), 40_000))
+    clock = SampleClock.of_stamps(t[i : i + 40_000] for i in range(0, len(t), 40_000))
     assert clock.rate_hz == pytest.approx(RATE_HZ, rel=1e-8)
     assert clock.start_s == pytest.approx(17.3, abs=1e-7)
     assert clock.runs == (Run(0, 500_000, 0),)
@@ -139,7 +139,7 @@ def test_gaps_are_found_to_a_sample(seed, size):
     index[30_000:] += int(rng.integers(1, 10**7))
     index[45_000:] += 3
     t = 5.0 + index / RATE_HZ
-    clock = estimate_clock(t[i : i + size] for i in range(0, len(t), size))
+    clock = SampleClock.of_stamps(t[i : i + size] for i in range(0, len(t), size))
     assert clock.rate_hz == pytest.approx(RATE_HZ, rel=1e-9)
     firsts = [0, 20_000, 30_000, 45_000]
     assert clock.runs == tuple(
@@ -154,9 +154,9 @@ def test_bad_clocks_are_refused():
     t = np.arange(100) / 1000
     backwards = t.copy()
     backwards[50:] -= 0.01
-    with pytest.raises(InputError, match="sample 50 comes"):
-        estimate_clock([backwards[:30], backwards[30:]])
-    with pytest.raises(InputError, match="sample 40 comes"):
-        estimate_clock([t[:40], np.full(3, np.nan)])
-    with pytest.raises(InputError, match="two samples"):
-        estimate_clock([t[:1]])
+    with pytest.raises(InputError, match="must increase, .* at sample 50"):
+        SampleClock.of_stamps([backwards[:30], backwards[30:]])
+    with pytest.raises(InputError, match="must be finite seconds, got nan at sample 40"):
+        SampleClock.of_stamps([t[:40], np.full(3, np.nan)])
+    with pytest.raises(InputError, match="at least two time stamps"):
+        SampleClock.of_stamps([t[:1]])

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from spikefield.errors import InputError
 from spikefield.recordings.raw import Broadband
 from spikefield.signals.extraction import LfpExtractor
-from spikefield.signals.sample_clock import Run, SampleClock
+from spikefield.signals.sample_clock import SampleClock
 from spikefield.signals.spikes import ThresholdConfig, detect_spikes, estimate_noise
 
 LFP_RATE_HZ = 1000.0
@@ -79,17 +79,18 @@ def clock_of(stretches: Sequence[Broadband]) -> SampleClock:
     Raises:
         InputError: the stretches differ in their channels or overlap.
     """
-    head, runs, seen = stretches[0], [], 0
+    head = stretches[0]
     for stretch in stretches:
         if stretch.channel_ids != head.channel_ids:
             raise InputError(f"{stretch.name}: its channels differ from those before. Prepare the parts one by one.")
-        index = round((stretch.start_s - head.start_s) * head.rate_hz)
-        if runs and index < runs[-1].first_index + runs[-1].n_samples - 1:
-            raise InputError(f"{stretch.name}: starts at {stretch.start_s:.3f} s, before the last stretch ends.")
-        index = max(index, runs[-1].first_index + runs[-1].n_samples) if runs else 0
-        runs.append(Run(seen, stretch.n_samples, index))
-        seen += stretch.n_samples
-    return SampleClock(rate_hz=head.rate_hz, start_s=head.start_s, runs=tuple(runs))
+    try:
+        return SampleClock.of_stretches(
+            rate_hz=head.rate_hz,
+            starts_s=[stretch.start_s for stretch in stretches],
+            n_samples=[stretch.n_samples for stretch in stretches],
+        )
+    except InputError as error:
+        raise InputError(f"{head.name}: {error}") from error
 
 
 def _on_disk(path: Path, shape: tuple[int, int]) -> np.ndarray:

@@ -1,20 +1,17 @@
-"""Own arrays, in memory or in a `.npz` with the same names, become a prepared session."""
+"""Own arrays in memory become a prepared session; every reader ends here."""
 
-import inspect
 import json
 import warnings
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch_brain.data import ArrayDict, Data, Interval, IrregularTimeSeries, RegularTimeSeries
 
-import spikefield.files as files
 from spikefield.errors import DroppedDataWarning, InputError
+from spikefield.recordings.orientation import check_orientation, known_duration_s
 from spikefield.recordings.session import LAYOUT_VERSION, check_name
 
 _MAX_DIMS = 64
@@ -71,6 +68,10 @@ def from_arrays(
     dropped: dict[str, list[str]] = {}
     parts: dict[str, Any] = {}
     spans: list[tuple[float, float]] = []
+    duration_s = known_duration_s(
+        stamps_s=(spike_times, behavior_times_s, intervals_s, trials_s),
+        sampled=((lfp, lfp_rate_hz), (behavior, behavior_rate_hz)),
+    )
 
     if spike_times is not None or spike_units is not None:
         if spike_counts is not None:
@@ -82,7 +83,9 @@ def from_arrays(
     else:
         spike_table = None
     if spike_counts is not None:
-        counts, width_s = _counts(spike_counts, bin_width_ms)
+        width_s = _positive("bin_width_ms", bin_width_ms) / 1000
+        counts = _counts(spike_counts)
+        check_orientation("spike_counts", counts.shape, columns=unit_ids, rate_hz=1 / width_s, duration_s=duration_s)
         ids = _ids("unit_ids", unit_ids, counts.shape[1], "unit")
         keep = _keep(np.asarray(counts.any(axis=0)), ids, "unit", "silent", dropped)
         parts["spike_counts"] = RegularTimeSeries(counts=counts[:, keep], sampling_rate=1 / width_s, domain_start=0.0)
@@ -91,6 +94,8 @@ def from_arrays(
     if lfp is not None:
         signal = _matrix("lfp", lfp, np.float32)
         rate = _positive("lfp_rate_hz", lfp_rate_hz)
+        names = channel_ids if channel_ids is not None else channel_positions_um
+        check_orientation("lfp", signal.shape, columns=names, rate_hz=rate, duration_s=duration_s)
         ids = _ids("channel_ids", channel_ids, signal.shape[1], "ch")
         if not isinstance(lfp_start_s, int | float | np.number) or not np.isfinite(lfp_start_s):
             raise InputError(f"`lfp_start_s` must be finite seconds, got {lfp_start_s}. Give the first sample's time.")
@@ -99,6 +104,14 @@ def from_arrays(
         parts["lfp"] = _Lfp(signal, rate, start, ids, _positions(channel_positions_um, signal.shape[1]))
     if behavior is not None:
         series = _behavior(behavior, behavior_rate_hz, behavior_times_s)
+        check_orientation(
+            "behavior",
+            series.values.shape,
+            columns=behavior_names if behavior_names is not None else behavior_period,
+            rows=behavior_times_s,
+            rate_hz=behavior_rate_hz,
+            duration_s=duration_s,
+        )
         names = list(map(str, behavior_names)) if behavior_names is not None else None
         parts["behavior"] = series
         parts["behavior_dims"] = _behavior_dims(series.values.shape[1], names, behavior_period)
@@ -125,32 +138,6 @@ def from_arrays(
         provenance=json.dumps({**(source or {"reader": "arrays"}), "dropped": dropped}),
         **parts,
     )
-
-
-def from_npz(path: str | Path) -> Data:
-    """Read a `.npz` whose arrays carry the argument names of `from_arrays`. Nothing in it is unpickled.
-
-    Raises:
-        InputError: not a whole `.npz`, an unknown name, an object array, or anything `from_arrays` refuses.
-    """
-    path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            content = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise InputError(
-            f"{path}: not a readable .npz of plain arrays ({' '.join(str(error).split())[:120]}). "
-            "Write it again with numpy.savez and no object arrays."
-        ) from error
-    allowed = set(inspect.signature(from_arrays).parameters) - {"source"}
-    if unknown := sorted(set(content) - allowed):
-        raise InputError(f"{path}: unknown name {unknown[0]!r}. Allowed names: {', '.join(sorted(allowed))}.")
-    arguments = {name: value.item() if value.ndim == 0 else value for name, value in content.items()}
-    arguments.setdefault("session", path.stem)
-    try:
-        return from_arrays(**arguments, source={"reader": "npz", "files": {path.name: files.sha256(path)}})
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 @dataclass
@@ -222,10 +209,6 @@ def _matrix(name: str, array: ArrayLike, dtype: type) -> np.ndarray:
         matrix = matrix[:, None]
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise InputError(f"`{name}` must be (samples, columns) and not empty, got shape {matrix.shape}.")
-    if matrix.shape[1] > matrix.shape[0]:
-        raise InputError(
-            f"`{name}` must be (samples, columns), got {matrix.shape}: more columns than samples. Transpose it."
-        )
     return matrix.astype(dtype, copy=False)
 
 
@@ -285,13 +268,13 @@ def _spike_times(times: ArrayLike | None, units: ArrayLike | None) -> tuple[np.n
     return times, units.astype(np.int64)
 
 
-def _counts(counts: ArrayLike, bin_width_ms: float | None) -> tuple[np.ndarray, float]:
+def _counts(counts: ArrayLike) -> np.ndarray:
     matrix = _matrix("spike_counts", counts, np.float64)
     if not np.isfinite(matrix).all() or (matrix < 0).any() or (matrix != np.rint(matrix)).any():
         raise InputError("`spike_counts` must be whole numbers of spikes, 0 or more. Give counts, not rates.")
     if matrix.max() > 65535:
         raise InputError(f"`spike_counts` must be at most 65535 a bin, got {matrix.max():.0f}. Are these spike times?")
-    return matrix.astype(np.uint16), _positive("bin_width_ms", bin_width_ms) / 1000
+    return matrix.astype(np.uint16)
 
 
 def _positions(positions: ArrayLike | None, channels: int) -> np.ndarray | None:

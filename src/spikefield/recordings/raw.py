@@ -1,6 +1,5 @@
 """What a reader hands over: one recording as arguments of `from_arrays`, its broadband as a source read in chunks."""
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,25 +130,6 @@ class RawSession:
     def id(self) -> str:
         """Name of the session."""
         return self.arrays["session"]
-
-    @property
-    def runs(self) -> tuple[tuple[int, int, int], ...]:
-        """First sample, number of samples and index on the regular clock of every broadband stretch, in order."""
-        firsts = itertools.accumulate((b.n_samples for b in self.broadband), initial=0)
-        start_s = self.broadband[0].start_s if self.broadband else 0.0
-        return tuple(
-            (first, b.n_samples, round((b.start_s - start_s) * b.rate_hz))
-            for first, b in zip(firsts, self.broadband, strict=False)
-        )
-
-    def chunks(self, samples: int) -> Iterator[np.ndarray]:
-        """Yield the samples of all broadband stretches in order; a chunk never crosses from one into the next.
-
-        Raises:
-            InputError: as `Broadband.chunks`.
-        """
-        for stretch in self.broadband:
-            yield from stretch.chunks(samples)
 
     def build(self, lfp: Mapping[str, Any] | None = None) -> Data:
         """Make the prepared session; `lfp` adds arguments of `from_arrays`, such as what was made from `broadband`.

@@ -1,21 +1,18 @@
-"""When each sample was taken, from all timestamps of a recording: one measured rate, and the gaps, to a sample.
+"""Where each sample of a file lies on the regular grid of its measured clock, gaps kept to a sample.
 
-Time of regular index i is start + i / rate. A file may leave samples out; its unbroken runs then lie at the regular
-index that their own timestamps give, so no run is stretched and nothing after a gap shifts.
+Time of regular index i is start + i / rate. A file may leave samples out; its unbroken stretches then lie at the
+regular index that their own start gives, so none is stretched and nothing after a gap shifts.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
 
 from spikefield.errors import InputError
-
-_GAP_PERIODS = 1.5
-_MOST_RUNS = 10_000
+from spikefield.recordings.readers import clock as measured
 
 
 class Run(NamedTuple):
@@ -39,6 +36,39 @@ class SampleClock:
         """Return the clock of a recording without gaps whose rate is known."""
         return cls(rate_hz=rate_hz, start_s=start_s, runs=(Run(0, n_samples, 0),))
 
+    @classmethod
+    def of_stretches(cls, *, rate_hz: float, starts_s: Sequence[float], n_samples: Sequence[int]) -> "SampleClock":
+        """Return the clock of unbroken stretches in order of time, each at the regular sample nearest to its start.
+
+        Raises:
+            InputError: a stretch starts before the one before it ends.
+        """
+        runs: list[Run] = []
+        for start_s, n in zip(starts_s, n_samples, strict=True):
+            free = runs[-1].first_index + runs[-1].n_samples if runs else 0
+            index = round((start_s - starts_s[0]) * rate_hz)
+            if index < free - 1:
+                raise InputError(
+                    f"`starts_s` must not overlap, but the stretch at {start_s:.3f} s starts before the last one ends. "
+                    "Prepare the parts one by one."
+                )
+            runs.append(Run(sum(run.n_samples for run in runs), n, max(index, free)))
+        return cls(rate_hz=rate_hz, start_s=starts_s[0], runs=tuple(runs))
+
+    @classmethod
+    def of_stamps(cls, timestamps_s: Iterable[Float[np.ndarray, " samples"]]) -> "SampleClock":
+        """Return the clock of a recording from all its time stamps, given in pieces (`recordings.readers.clock`).
+
+        Raises:
+            InputError: stamps that do not increase or are not finite, fewer than two, or gaps everywhere.
+        """
+        clock = measured.measure(timestamps_s, "`timestamps_s`")
+        return cls.of_stretches(
+            rate_hz=clock.rate_hz,
+            starts_s=[stretch.start_s for stretch in clock.stretches],
+            n_samples=[stretch.count for stretch in clock.stretches],
+        )
+
     @property
     def n_samples(self) -> int:
         """Samples in the file."""
@@ -54,91 +84,3 @@ class SampleClock:
         first = np.array([run.first_sample for run in self.runs])
         shift = np.array([run.first_index - run.first_sample for run in self.runs])
         return self.start_s + (samples + shift[np.searchsorted(first, samples, side="right") - 1]) / self.rate_hz
-
-
-def estimate_clock(timestamps_s: Iterable[Float[np.ndarray, " samples"]]) -> SampleClock:
-    """Fit one rate to all timestamps, given in pieces, by least squares within unbroken runs.
-
-    A step of more than 1.5 sample periods is a gap.
-
-    Raises:
-        InputError: timestamps that do not increase or are not finite, fewer than two, or gaps everywhere.
-    """
-    fits = _fit_runs(timestamps_s)
-    if not fits or sum(fit.n for fit in fits) < 2 or not any(fit.s_ii for fit in fits):
-        raise InputError("`timestamps_s` must hold at least two samples in a row. Check the file's clock.")
-    rate_hz = sum(fit.s_ii for fit in fits) / sum(fit.s_it for fit in fits)
-    start_s = fits[0].mean_t - fits[0].mean_i / rate_hz
-    runs, first_sample = [], 0
-    for fit in fits:
-        first_index = round((fit.mean_t - start_s) * rate_hz - fit.mean_i)
-        runs.append(Run(first_sample, fit.n, first_index))
-        first_sample += fit.n
-    return SampleClock(rate_hz=float(rate_hz), start_s=float(start_s), runs=tuple(runs))
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """Sums for a straight line through one run: index within the run against time."""
-
-    n: int
-    mean_i: float
-    mean_t: float
-    s_ii: float
-    s_it: float
-
-    def with_piece(self, times_s: np.ndarray) -> "_Fit":
-        """Return the sums of this run continued by a piece."""
-        n, index = len(times_s), np.arange(self.n, self.n + len(times_s))
-        mean_i, mean_t = float(index.mean()), float(times_s.mean())
-        s_ii = float(np.square(index - mean_i).sum())
-        s_it = float(((index - mean_i) * (times_s - mean_t)).sum())
-        share = n / (self.n + n)
-        apart_i, apart_t = mean_i - self.mean_i, mean_t - self.mean_t
-        return replace(
-            self,
-            n=self.n + n,
-            mean_i=self.mean_i + apart_i * share,
-            mean_t=self.mean_t + apart_t * share,
-            s_ii=self.s_ii + s_ii + apart_i * apart_i * self.n * share,
-            s_it=self.s_it + s_it + apart_i * apart_t * self.n * share,
-        )
-
-
-def _fit_runs(timestamps_s: Iterable[np.ndarray]) -> list[_Fit]:
-    fits: list[_Fit] = []
-    for piece, starts_run in _unbroken(timestamps_s):
-        if starts_run:
-            fits.append(_Fit(0, 0.0, 0.0, 0.0, 0.0))
-        fits[-1] = fits[-1].with_piece(piece)
-        if len(fits) > _MOST_RUNS:
-            raise InputError(
-                f"`timestamps_s` have more than {_MOST_RUNS} gaps: they jitter by more than half a sample. "
-                "Give the rate and the start instead."
-            )
-    return fits
-
-
-def _unbroken(timestamps_s: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
-    """Yield pieces without gaps, and whether each starts a new run."""
-    period_s, last_s, n_seen = None, None, 0
-    for piece in timestamps_s:
-        if not len(piece):
-            continue
-        piece = np.asarray(piece, np.float64)
-        steps_s = np.diff(piece, prepend=piece[0] if last_s is None else last_s)
-        _check_increasing(steps_s[1:] if last_s is None else steps_s, n_seen + (last_s is None))
-        if period_s is None and len(piece) > 1:
-            period_s = float(np.median(steps_s[1:]))
-        breaks = np.flatnonzero(steps_s > _GAP_PERIODS * (period_s or np.inf)).tolist()
-        for first, end in itertools.pairwise(sorted({0, *breaks, len(piece)})):
-            yield piece[first:end], last_s is None or first in breaks
-        last_s, n_seen = float(piece[-1]), n_seen + len(piece)
-
-
-def _check_increasing(steps_s: np.ndarray, first_sample: int) -> None:
-    if len(wrong := np.flatnonzero(~(steps_s > 0) | ~np.isfinite(steps_s))):
-        raise InputError(
-            f"`timestamps_s` must increase, but sample {first_sample + int(wrong[0])} comes {steps_s[wrong[0]]:.6f} s "
-            "after the one before. Mend the clock, or give the rate and the start instead."
-        )

@@ -32,23 +32,12 @@ def broadband(array, *, start_s=0.0, rate_hz=100.0, n_samples=None, conversion_v
 COUNTS = np.arange(60, dtype=np.int16).reshape(20, 3)
 
 
-def test_runs_tell_where_stretches_lie_on_one_clock():
+def test_stretches_tell_where_they_lie_and_travel_to_a_worker():
     stretches = (broadband(COUNTS, start_s=5.0), broadband(COUNTS[:7], start_s=5.0 + 0.31))
     raw = RawSession(path=Path("f.nwb"), arrays={"session": "f"}, broadband=stretches)
-    assert raw.runs == ((0, 20, 0), (20, 7, 31))
-    np.testing.assert_array_equal(np.vstack(list(raw.chunks(6))), np.vstack([COUNTS, COUNTS[:7]]))
     np.testing.assert_allclose(intervals(stretches), [(5.0, 5.2), (5.31, 5.38)])
     again = pickle.loads(pickle.dumps(raw))
-    np.testing.assert_array_equal(next(again.chunks(4)), COUNTS[:4])
-
-
-def test_runs_fit_the_extraction_of_field_potential():
-    signals = pytest.importorskip("spikefield.signals.sample_clock")
-    stretches = (broadband(COUNTS, start_s=5.0), broadband(COUNTS, start_s=5.5))
-    raw = RawSession(path=Path("f.nwb"), arrays={"session": "f"}, broadband=stretches)
-    clock = signals.SampleClock(rate_hz=100.0, start_s=5.0, runs=tuple(signals.Run(*run) for run in raw.runs))
-    stamps = np.concatenate([b.start_s + np.arange(b.n_samples) / b.rate_hz for b in stretches])
-    np.testing.assert_allclose(clock.times_s(np.arange(40)), stamps)
+    np.testing.assert_array_equal(next(again.broadband[0].chunks(4)), COUNTS[:4])
 
 
 def test_a_stretch_that_is_not_what_it_says_is_refused():

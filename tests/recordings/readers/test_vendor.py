@@ -9,6 +9,7 @@ from helpers import read
 from writers import blackrock, brainvision
 
 from spikefield.errors import InputError
+from spikefield.preparation.broadband import clock_of
 from spikefield.recordings.readers import find_reader, format_inspection, inspect_file
 
 pytest.importorskip("neo")
@@ -60,15 +61,16 @@ def test_blackrock_keeps_its_pauses(tmp_path):
     packets = blackrock.write(path)
     (raw,) = read(path)
     assert [b.start_s for b in raw.broadband] == pytest.approx([0.0, 1.5 + 0.7])
-    assert raw.runs == ((0, 1500, 0), (1500, 900, 2200))
-    np.testing.assert_array_equal(np.vstack(list(raw.chunks(400))), np.vstack(packets))
-    assert all(block.dtype == np.int16 for block in raw.chunks(400))
+    assert clock_of(raw.broadband).runs == ((0, 1500, 0), (1500, 900, 2200))
+    blocks = [block for stretch in raw.broadband for block in stretch.chunks(400)]
+    np.testing.assert_array_equal(np.vstack(blocks), np.vstack(packets))
+    assert all(block.dtype == np.int16 for block in blocks)
     np.testing.assert_allclose(raw.broadband[0].conversion_v, blackrock.UV_PER_COUNT * 1e-6, rtol=1e-4)
     (row,) = inspect_file(path).series
     assert row.gaps_s == (pytest.approx((1.5, 2.2)),) and row.rate_hz == 1000.0
     path.write_bytes(path.read_bytes()[:4000])
     with pytest.raises(InputError, match="not a readable file of an acquisition system") as caught:
-        list(read(path)[0].chunks(400))
+        whole(read(path)[0].broadband[-1])
     del caught
     gc.collect()
 

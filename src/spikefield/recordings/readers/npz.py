@@ -40,7 +40,16 @@ def _load(path: Path) -> dict[str, Any]:
     allowed = sorted(set(inspect.signature(from_arrays).parameters) - {"source"})
     if unknown := sorted(set(content) - set(allowed)):
         raise InputError(f"{path}: unknown name {unknown[0]!r}. Allowed names: {', '.join(allowed)}.")
-    return {name: value.item() if value.ndim == 0 else value for name, value in content.items()}
+    return {name: _plain(value) for name, value in content.items()}
+
+
+def _plain(value: np.ndarray) -> Any:
+    """Return numbers and names as Python has them, arrays of numbers as they are."""
+    if value.dtype.kind in "US":
+        return np.char.decode(value).tolist() if value.dtype.kind == "S" else value.tolist()
+    if value.ndim == 0:
+        return float(value) if value.dtype.kind in "iuf" else value.item()
+    return value
 
 
 def _streams(content: dict[str, Any]) -> list[str]:

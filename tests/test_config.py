@@ -1,0 +1,59 @@
+"""The configuration: presets that parse, encoders that suit the sessions, and errors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tiny
+from spikefield.config import (
+    PRESETS,
+    ExperimentConfig,
+    lfp_encoder,
+    preset_path,
+    spike_encoder,
+    student_encoder,
+    window_bins,
+)
+from spikefield.errors import InputError
+
+
+def test_every_preset_has_its_file_and_every_file_its_preset():
+    folder = preset_path("quick").parent
+    assert sorted(p.stem for p in folder.glob("*.yaml")) == sorted(PRESETS)
+    with pytest.raises(InputError, match=r"`preset` must be one of \('quick', 'compact', 'paper'\), got 'huge'"):
+        preset_path("huge")
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(1, 5), (9, 9), (300, 20)])
+def test_the_largest_count_follows_the_recordings(sessions, largest, expected):
+    counts = np.zeros_like(sessions[0].counts)
+    counts[:10] = largest
+    session = replace(sessions[0], counts=counts)
+    assert spike_encoder(tiny.config(), [session]).max_count == expected
+    assert spike_encoder(tiny.config(max_count=3), [session]).max_count == 3
+
+
+def test_one_patch_holds_all_channels_unless_told(sessions):
+    assert lfp_encoder(tiny.config(), sessions).patch_size == 8
+    assert lfp_encoder(tiny.config(lfp_patch=3), sessions).patch_size == 3
+
+
+def test_only_the_student_hides_channels(sessions):
+    config = tiny.config(student_channel_dropout=0.25)
+    assert student_encoder(config, sessions).channel_dropout == 0.25
+    assert lfp_encoder(config, sessions).channel_dropout == 0.0
+
+
+def test_windows_follow_the_bins():
+    assert window_bins(ExperimentConfig(window_s=5.0), 20.0) == 250
+    assert window_bins(ExperimentConfig(window_s=5.0), 30.0) == 167
+    assert window_bins(ExperimentConfig(window_s=0.01), 100.0) == 1
+    assert window_bins(ExperimentConfig(), 20.0) == 125
+    assert window_bins(ExperimentConfig(), 100.0) == 50
+
+
+@pytest.mark.parametrize("window_s", [0.0, -1.0])
+def test_impossible_windows_are_refused(window_s):
+    with pytest.raises(InputError, match="`window_s` must be a positive number of seconds"):
+        ExperimentConfig(window_s=window_s)
