@@ -27,6 +27,7 @@ class ExperimentConfig:
     `window_s` None is 2.5 s, but no fewer than 50 bins.
     `lfp_patch` None puts all channels of a session into one patch, so that each bin is one token.
     `max_count` None follows the recordings: the count that all but one bin in a thousand stay below, 5 to 20.
+    `causal` makes the student, and it alone, see no future but `look_ahead_bins`, and `attention_s` back in a layer.
     """
 
     binning: BinningConfig = field(default_factory=BinningConfig)
@@ -35,6 +36,9 @@ class ExperimentConfig:
     lfp_patch: int | None = None
     max_count: int | None = None
     student_channel_dropout: float = 0.5
+    causal: bool = False
+    attention_s: float = 2.0
+    look_ahead_bins: int = 0
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     autoencoding: AutoencodingConfig = field(default_factory=AutoencodingConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
@@ -45,6 +49,12 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if self.window_s is not None and self.window_s <= 0:
             raise InputError(f"`window_s` must be a positive number of seconds, got {self.window_s}.")
+        if self.attention_s <= 0:
+            raise InputError(f"`attention_s` must be a positive number of seconds, got {self.attention_s}.")
+        if self.look_ahead_bins < 0 or (self.look_ahead_bins and not self.causal):
+            raise InputError(
+                f"`look_ahead_bins` must be 0 or more, and 0 unless `causal` is set, got {self.look_ahead_bins}."
+            )
 
 
 def preset_path(name: str) -> Path:
@@ -75,7 +85,21 @@ def lfp_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> 
 
 def student_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> EncoderConfig:
     """Return the student's encoder: the field-potential encoder, with channels hidden while it trains."""
-    return replace(lfp_encoder(config, sessions), channel_dropout=config.student_channel_dropout)
+    encoder = replace(lfp_encoder(config, sessions), channel_dropout=config.student_channel_dropout)
+    if not config.causal:
+        return encoder
+    attention_bins = max(round(config.attention_s * 1000 / sessions[0].bin_width_ms), 1)
+    causal = replace(
+        config.transformer, causal=True, attention_bins=attention_bins, look_ahead_bins=config.look_ahead_bins
+    )
+    return replace(encoder, transformer=causal)
+
+
+def binning_of(config: ExperimentConfig) -> BinningConfig:
+    """Return the binning, with a signal chain that does not look ahead where the student must not."""
+    if config.causal and config.binning.chain == "paper":
+        return replace(config.binning, chain="realtime")
+    return config.binning
 
 
 def window_bins(config: ExperimentConfig, bin_width_ms: float) -> int:

@@ -1,9 +1,11 @@
 """From a trained encoder and a binned session to one vector for each bin: what readouts and alignment measures read.
 
 Windows overlap by half inside each stretch, and each bin is taken from the window in which it lies most centrally, so
-that it sees about as much past as future. No window crosses the border of a stretch.
+that it sees about as much past as future. No window crosses the border of a stretch. A causal encoder is run with all
+the past that it reaches, so that each bin is exactly what a live stream gives.
 """
 
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ from torch import nn
 from torch_brain.datasets import DatasetIndex
 
 from spikefield.errors import InputError
+from spikefield.models.encoder import Reach
 from spikefield.windows.batches import WindowDataset, collate
 from spikefield.windows.binned import BinnedSession
 
@@ -51,9 +54,12 @@ def embed(
         InputError: no stretch of these kinds, or the session lacks what the encoder reads.
     """
     stretches = [stretch for kind in kinds for stretch in session.stretches(kind)]
-    windows = sorted((w for s in stretches for w in _windows(*s, window_bins)), key=lambda w: w.first - w.last)
+    reach = getattr(encoder, "reach", None)
+    cut = _windows if reach is None else partial(_causal_windows, reach=reach)
+    windows = sorted((w for s in stretches for w in cut(*s, window_bins)), key=lambda w: w.first - w.last)
     if not windows:
         raise InputError(f"session {session.session_id!r} has no stretch of {', '.join(kinds)} time to represent.")
+    batch_windows = max(1, batch_windows * window_bins // max(windows[0].last - windows[0].first, window_bins))
     modalities = {"spikes": session.counts, "lfp": session.lfp}
     dataset = WindowDataset([session], modalities=tuple(m for m, held in modalities.items() if held is not None))
     was_training = encoder.training
@@ -77,6 +83,20 @@ def _windows(start: int, end: int, window_bins: int) -> list[_Window]:
     return [
         _Window(first, first + window_bins, keep_first, keep_last)
         for first, keep_first, keep_last in zip(firsts, [start, *middles], [*middles, end], strict=True)
+    ]
+
+
+def _causal_windows(start: int, end: int, window_bins: int, *, reach: Reach) -> list[_Window]:
+    """Cut a stretch into pieces, each run together with the bins before and after that it depends on."""
+    keep_bins = max(4 * window_bins, reach.past_bins)
+    return [
+        _Window(
+            max(first - reach.past_bins, start),
+            min(first + keep_bins + reach.ahead_bins, end),
+            first,
+            min(first + keep_bins, end),
+        )
+        for first in range(start, end, keep_bins)
     ]
 
 

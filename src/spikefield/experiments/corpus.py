@@ -6,7 +6,7 @@ from pathlib import Path
 
 import spikefield.files as files
 from spikefield.artifact import Model
-from spikefield.config import ExperimentConfig, window_bins
+from spikefield.config import ExperimentConfig, binning_of, window_bins
 from spikefield.errors import InputError
 from spikefield.recordings import session as layout
 from spikefield.windows.binned import BinnedSession, BinningConfig, bin_session, choose_bin_width_ms
@@ -54,7 +54,7 @@ def read_corpus(data: Path, *, config: ExperimentConfig) -> Corpus:
     paths = layout.session_paths(data)
     loaded = [layout.load(path) for path in paths]
     width, why = choose_bin_width_ms(loaded, preferred_ms=PREFERRED_BIN_MS, asked_ms=config.binning.bin_width_ms)
-    binning = replace(config.binning, bin_width_ms=width)
+    binning = replace(binning_of(config), bin_width_ms=width)
     sessions = tuple(_binned(path, binning) for path in paths)
     ids = [s.session_id for s in sessions]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):

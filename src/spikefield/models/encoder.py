@@ -4,7 +4,7 @@ channels -> patches -> tokens -> transformer -> z_t in R^dim, the mean over the 
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,6 +27,13 @@ class Windows(Protocol):
     unit_valid: Tensor | None
     lfp: Tensor | None
     channel_valid: Tensor | None
+
+
+class Reach(NamedTuple):
+    """How many bins before and after its own the representation of a bin depends on."""
+
+    past_bins: int
+    ahead_bins: int
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,15 @@ class Encoder(nn.Module):
             )
         self.space = SpaceEmbedding(dim)
         self.transformer = Transformer(config.transformer)
+
+    @property
+    def reach(self) -> Reach | None:
+        """What z_t depends on; None where that is the whole window."""
+        size = self.config.transformer
+        if not size.causal or size.attention_bins is None:
+            return None
+        embedding_bins = CausalConvolution.REACH if self.config.modality == "lfp" else 0
+        return Reach(size.n_layers * (size.attention_bins - 1) + embedding_bins, size.look_ahead_bins)
 
     def add_session(self, session_id: str, n_channels: int, *, generator: torch.Generator | None = None) -> None:
         """Make room for a new session's space embedding."""

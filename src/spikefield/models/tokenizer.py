@@ -50,6 +50,7 @@ class CausalConvolution(nn.Module):
 
     KERNEL = 5
     DILATION = 2
+    REACH = (KERNEL - 1) * DILATION
 
     def __init__(self, *, patch_size: int, dim: int, channel_dropout: float = 0.0) -> None:
         super().__init__()
@@ -63,8 +64,7 @@ class CausalConvolution(nn.Module):
         n_batch, n_time, n_patches, _ = patches.shape
         present = patches.masked_fill(~slot_valid[:, None], 0.0)
         series = self.hide_channels(present.permute(0, 2, 3, 1).flatten(0, 1))
-        past = (self.KERNEL - 1) * self.DILATION
-        embedded = self.convolution(functional.pad(series, (past, 0)))
+        embedded = self.convolution(functional.pad(series, (self.REACH, 0)))
         return embedded.view(n_batch, n_patches, -1, n_time).permute(0, 3, 1, 2)
 
 

@@ -10,17 +10,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spikefield.errors import InputError
-from spikefield.models.attention import RotaryAttention, rotation_of
+from spikefield.models.attention import Band, RotaryAttention, rotation_of
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Size of a transformer. `dim` is the width of the residual stream."""
+    """Size of a transformer, and what it sees. `dim` is the width of the residual stream.
+
+    A causal one sees `attention_bins` bins back in every layer, its own included (None = all), and in its first layer
+    `look_ahead_bins` bins of the future, so that it looks ahead by just as many.
+    """
 
     dim: int = 64
     n_layers: int = 3
     n_heads: int = 4
     dropout: float = 0.1
+    causal: bool = False
+    attention_bins: int | None = None
+    look_ahead_bins: int = 0
 
     def __post_init__(self) -> None:
         if self.n_heads < 1 or self.dim < 1:
@@ -31,6 +38,23 @@ class TransformerConfig:
             raise InputError(
                 f"`n_layers` must be 1 or more and `dropout` in [0, 1), got {self.n_layers} and {self.dropout}."
             )
+        if (self.attention_bins is not None and self.attention_bins < 1) or self.look_ahead_bins < 0:
+            raise InputError(
+                "`attention_bins` must be 1 or more and `look_ahead_bins` 0 or more, "
+                f"got {self.attention_bins} and {self.look_ahead_bins}."
+            )
+        if not self.causal and (self.attention_bins is not None or self.look_ahead_bins):
+            raise InputError(
+                "`attention_bins` and `look_ahead_bins` belong to causal attention, but `causal` is False. "
+                "Set it, or leave them out."
+            )
+
+    def bands(self) -> list[Band | None]:
+        """Return what each layer sees; None is everything."""
+        if not self.causal:
+            return [None] * self.n_layers
+        later = [Band(self.attention_bins)] * (self.n_layers - 1)
+        return [Band(self.attention_bins, self.look_ahead_bins), *later]
 
 
 class GatedMLP(nn.Module):
@@ -71,9 +95,11 @@ class Block(nn.Module):
         tokens: Float[Tensor, "batch token dim"],
         rotation: Float[Tensor, "two batch_or_1 1 token half"],
         mask: Bool[Tensor, "batch 1 query_or_1 token"] | None,
+        band: Band | None = None,
+        bins: Int[Tensor, "batch_or_1 token"] | None = None,
     ) -> Float[Tensor, "batch token dim"]:
         """Return the stream after this layer."""
-        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), rotation, mask))
+        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), rotation, mask, band, bins))
         return tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
 
 
@@ -95,6 +121,6 @@ class Transformer(nn.Module):
         """Encode tokens; `valid` is False at padding, None where there is none (the fast path)."""
         rotation = rotation_of(positions, self.config.dim // self.config.n_heads)
         mask = None if valid is None else valid[:, None, None, :]
-        for block in self.blocks:
-            tokens = block(tokens, rotation, mask)
+        for block, band in zip(self.blocks, self.config.bands(), strict=True):
+            tokens = block(tokens, rotation, mask, band, positions)
         return self.norm(tokens)
