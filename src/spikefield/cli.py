@@ -125,13 +125,14 @@ def _preset(flags: list[str]) -> Path:
     """Return the preset's file, which has to be known before the flags are parsed; a flag wins over a config file."""
     from spikefield.config import preset_path
 
-    if (named := _value_of("--preset", flags)) is None and (config := _value_of("--config", flags)) is not None:
-        named = _preset_in(Path(config))
-    return preset_path(_DEFAULT_PRESET if named is None else named)
+    config = _value_of("--config", flags)
+    in_file = None if config is None else _preset_in(Path(config))
+    named = _value_of("--preset", flags)
+    return preset_path(named if named is not None else in_file or _DEFAULT_PRESET)
 
 
 def _value_of(wanted: str, flags: list[str]) -> str | None:
-    for flag, value in zip(flags, [*flags[1:], ""], strict=True):
+    for flag, value in zip(flags, [*flags, ""][1:], strict=True):
         if flag == wanted:
             return value
         if flag.startswith(f"{wanted}="):
@@ -140,13 +141,15 @@ def _value_of(wanted: str, flags: list[str]) -> str | None:
 
 
 def _preset_in(config: Path) -> str | None:
-    """Return the preset that a config file names, if any; what else is wrong with the file is said by the parser."""
+    """Return the preset that a config file names, if any; which flags in it are wrong is said by the parser."""
     import yaml
 
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+    except OSError:
         return None
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{config}: not readable YAML ({' '.join(str(error).split())[:120]}). Mend it.") from error
     return str(content["preset"]) if isinstance(content, dict) and "preset" in content else None
 
 
