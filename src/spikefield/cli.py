@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import inspect
 import logging
+import signal
 import sys
 import warnings
 from argparse import ArgumentError
@@ -56,8 +57,9 @@ def _run(name: str, flags: list[str]) -> int:
         _call(name, function, [_underscored(flag) for flag in flags])
     except InputError as error:
         return _fail(str(error), status=2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again to continue", status=130)
+    except KeyboardInterrupt as error:
+        number = getattr(error, "number", signal.SIGINT)
+        return _fail("interrupted; run the same command again to continue", status=128 + number)
     except OSError as error:
         if error.strerror is None:
             raise

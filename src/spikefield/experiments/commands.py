@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import spikefield.artifact as artifact
 import spikefield.files as files
+import spikefield.training.checkpoint as checkpoint
 from spikefield.artifact import Model
 from spikefield.config import ExperimentConfig, lfp_encoder, spike_encoder, student_encoder
 from spikefield.errors import InputError
@@ -16,6 +18,7 @@ from spikefield.evaluation.embedding import embed as represent
 from spikefield.experiments import experiment as experiments
 from spikefield.experiments import outputs, scoring
 from spikefield.experiments.corpus import Corpus, check_as_learned, read_corpus, read_corpus_for, same_channels
+from spikefield.experiments.workspace import content_key
 from spikefield.models.encoder import MODALITIES
 from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.recordings import session as layout
@@ -126,9 +129,11 @@ def pretrain(
     corpus = read_corpus(data, config=config)
     chosen = corpus.named(sessions, argument="sessions") if sessions else _holding(corpus, modality)
     encoder = (spike_encoder if modality == "spikes" else lfp_encoder)(config, chosen)
-    run = _run(corpus, config.pretraining, config, seed, f"pretrain {modality}")
+    parts = ("pretrain", encoder, config.autoencoding)
+    run = _run(corpus, chosen, config.pretraining, config, seed, f"pretrain {modality}", out, parts)
     network, curve = train_autoencoder(chosen, encoder=encoder, autoencoding=config.autoencoding, run=run)
-    _keep(out, _model("teacher" if modality == "spikes" else "ms-lfp", network, chosen, corpus, seed), chosen, curve)
+    name = "teacher" if modality == "spikes" else "ms-lfp"
+    _keep(out, _model(name, network, chosen, corpus, seed), chosen, curve, run)
 
 
 def finetune(
@@ -158,11 +163,11 @@ def finetune(
     modality = start.encoder.config.modality
     chosen = corpus.named(sessions, argument="sessions") if sessions else _holding(corpus, modality)
     check_as_learned(start, chosen)
-    run = _run(corpus, config.pretraining, config, seed, f"finetune {modality}")
+    run = _run(corpus, chosen, config.pretraining, config, seed, f"finetune {modality}", out, ("finetune", lineage))
     curve = train_further(start.network, chosen, run=run)
     tuned = _model(start.name, start.network, chosen, corpus, seed)
     tuned.lineage["from"] = lineage
-    _keep(out, tuned, chosen, curve)
+    _keep(out, tuned, chosen, curve, run)
 
 
 def distill(
@@ -192,19 +197,18 @@ def distill(
     corpus = read_corpus_for(guide, data, config=config)
     paired = experiments.paired_sessions(corpus, on)
     check_as_learned(guide, paired)
+    encoder, lineage = student_encoder(config, paired), artifact.weights_hash(guide.network)
+    parts = ("distill", lineage, encoder, config.distillation)
+    run = _run(corpus, paired, config.distilling, config, seed, "distil", out, parts)
     network, curve = train_student(
-        paired,
-        teacher=guide.encoder,
-        student=student_encoder(config, paired),
-        distillation=config.distillation,
-        run=_run(corpus, config.distilling, config, seed, "distil"),
+        paired, teacher=guide.encoder, student=encoder, distillation=config.distillation, run=run
     )
     others = [s for s in same_channels(corpus, paired[0]) if s not in paired]
     for session in others:
         network.encoder.space.share_session(session.session_id, like=paired[0].session_id)
     student = _model("distilled", network, paired, corpus, seed)
-    student.lineage["teacher"] = artifact.weights_hash(guide.network)
-    _keep(out, student, [*paired, *others], curve)
+    student.lineage["teacher"] = lineage
+    _keep(out, student, [*paired, *others], curve, run)
 
 
 def embed(model: Path, data: Path, *, out: Path, config: ExperimentConfig) -> None:
@@ -282,8 +286,21 @@ def _known(model: Model, corpus: Corpus) -> list[BinnedSession]:
     return known
 
 
-def _run(corpus: Corpus, optimiser: OptimiserConfig, config: ExperimentConfig, seed: int, label: str) -> RunConfig:
-    return RunConfig(optimiser, corpus.window_bins, seed, label, config.hardware)
+def _run(
+    corpus: Corpus,
+    sessions: Sequence[BinnedSession],
+    optimiser: OptimiserConfig,
+    config: ExperimentConfig,
+    seed: int,
+    label: str,
+    out: Path,
+    parts: Sequence[Any],
+) -> RunConfig:
+    """Describe a run; its checkpoints lie beside `out`, under a key of all that determines it (`parts` and more)."""
+    hashes = [[s.session_id, corpus.hashes[s.session_id]] for s in sessions]
+    key = content_key(*parts, seed, optimiser, corpus.binning, corpus.window_bins, hashes)
+    checkpoints = checkpoint.folder_for(out, key)
+    return RunConfig(optimiser, corpus.window_bins, seed, label, config.hardware, checkpoints=checkpoints)
 
 
 def _model(name: str, network: artifact.Network, sessions: Sequence[BinnedSession], corpus: Corpus, seed: int) -> Model:
@@ -299,12 +316,17 @@ def _model(name: str, network: artifact.Network, sessions: Sequence[BinnedSessio
     )
 
 
-def _keep(out: Path, model: Model, scored: Sequence[BinnedSession], curve: Sequence[EpochRecord]) -> None:
+def _keep(
+    out: Path, model: Model, scored: Sequence[BinnedSession], curve: Sequence[EpochRecord], run: RunConfig
+) -> None:
+    """Score and write the model; its checkpoints have served then. Of many processes the first one does it."""
     scoring.score_model(model, scored)
     with files.whole(out) as temporary:
         temporary.mkdir(parents=True)
         artifact.save(model, temporary)
         (temporary / "curve.json").write_text(json.dumps([asdict(record) for record in curve]))
+    if run.checkpoints is not None:
+        checkpoint.remove(run.checkpoints)
     print(f"model: {out}")
 
 

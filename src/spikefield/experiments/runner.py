@@ -103,21 +103,23 @@ class Runner:
         self, name: str, sessions: Sequence[BinnedSession], encoder: EncoderConfig, seed: int, suffix: str = ""
     ) -> Path:
         config = self.experiment.config
+        inputs = self.experiment.inputs(sessions)
+        key = content_key(name, seed, encoder, config.autoencoding, config.pretraining, inputs)
+        run = self._run_config(config.pretraining, seed, name, suffix, key)
 
         def train() -> Trained:
-            run = self._run_config(config.pretraining, seed, f"{name} {suffix}".strip())
             return pretrain(sessions, encoder=encoder, autoencoding=config.autoencoding, run=run)
 
-        parts = (name, seed, encoder, config.autoencoding, config.pretraining, self.experiment.inputs(sessions))
-        return self._model(
-            name, suffix, seed, key=content_key(*parts), sessions=sessions, scored=sessions, train=train, lineage={}
-        )
+        return self._model(name, suffix, seed, key=key, sessions=sessions, scored=sessions, train=train, lineage={})
 
     def _student(self, teacher_folder: Path, seed: int) -> Path:
         corpus, config, paired = self.experiment.corpus, self.experiment.config, self.experiment.paired
         encoder = student_encoder(config, paired)
         teacher_key = files.read_json(teacher_folder / "stage.json")["key"]
         others = [s for s in same_channels(corpus, paired[0]) if s not in paired]
+        inputs = self.experiment.inputs(corpus.having("lfp"))
+        parts = (teacher_key, self.experiment.distill_on, encoder, config.distillation, config.distilling, inputs)
+        key = content_key("distilled", seed, *parts)
 
         def train() -> Trained:
             student, curve = distill(
@@ -125,19 +127,17 @@ class Runner:
                 teacher=artifact.load(teacher_folder).encoder,
                 student=encoder,
                 distillation=config.distillation,
-                run=self._run_config(config.distilling, seed, "distilled"),
+                run=self._run_config(config.distilling, seed, "distilled", "", key),
             )
             for session in others:
                 student.encoder.space.share_session(session.session_id, like=paired[0].session_id)
             return student, curve
 
-        inputs = self.experiment.inputs(corpus.having("lfp"))
-        parts = (teacher_key, self.experiment.distill_on, encoder, config.distillation, config.distilling, inputs)
         return self._model(
             "distilled",
             "",
             seed,
-            key=content_key("distilled", seed, *parts),
+            key=key,
             sessions=paired,
             scored=[*paired, *others],
             train=train,
@@ -183,6 +183,8 @@ class Runner:
         parts = [name, suffix, "" if seed == self.experiment.seeds[0] else f"seed{seed}"]
         return "models/" + "-".join(part for part in parts if part)
 
-    def _run_config(self, optimiser: OptimiserConfig, seed: int, label: str) -> RunConfig:
+    def _run_config(self, optimiser: OptimiserConfig, seed: int, name: str, suffix: str, key: str) -> RunConfig:
         bins, hardware = self.experiment.corpus.window_bins, self.experiment.config.hardware
-        return RunConfig(optimiser, bins, seed, f"{label} (seed {seed})", hardware, self.progress)
+        label = f"{name} {suffix}".strip() + f" (seed {seed})"
+        checkpoints = self.workspace.checkpoints(self._folder(name, suffix, seed), key=key)
+        return RunConfig(optimiser, bins, seed, label, hardware, self.progress, checkpoints)

@@ -1,7 +1,8 @@
 """The folder of an experiment: which experiment it holds, which stages are finished, what each cost.
 
 A stage is a function that fills a folder. Its key is the hash of all that determines it; a stage whose folder carries
-the same key is not run again. Folders appear whole, so a run that was cut short loses only the stage it was in.
+the same key is not run again. Folders appear whole. A stage that trains keeps its checkpoints in a hidden folder beside
+its own until it is finished, so that a run that was cut short goes on in the midst of the stage it was in.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from typing import Any
 import psutil
 
 import spikefield.files as files
+import spikefield.training.checkpoint as checkpoint
 from spikefield.errors import InputError
 
 _STAGE_FILE = "stage.json"
@@ -75,7 +77,12 @@ class Workspace:
             run(temporary)
             record = StageRecord(*label, seconds=meter.seconds(), peak_memory_mb=meter.peak_mb)
             (temporary / _STAGE_FILE).write_text(json.dumps({"key": key, **asdict(record)}, indent=2))
+        checkpoint.remove(checkpoint.folder_for(path, key))
         return path
+
+    def checkpoints(self, folder: str, *, key: str) -> Path:
+        """Return the folder from which an interrupted stage goes on."""
+        return checkpoint.folder_for(self.out / folder, key)
 
     def records(self) -> list[dict[str, Any]]:
         """Return what every finished stage cost, oldest first."""

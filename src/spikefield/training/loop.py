@@ -1,21 +1,24 @@
 """Lightning's loop around one objective: batches in, the best weights by validation loss out."""
 
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
+from torch_brain.datasets import DatasetIndex
 
 from spikefield.errors import InputError
 from spikefield.training.optimiser import OptimiserConfig, build_optimiser, learning_rate_factor, stretched
+from spikefield.training.progress import EpochRecord, Leave, Progress, Stopped
 from spikefield.windows.batches import Batch, WindowDataset, WindowSampler, collate, sequential_windows
 from spikefield.windows.binned import BinnedSession
+from spikefield.windows.shares import Share, WindowBatches, mixed_seed
 
 _VALIDATION_SEED = 1234
 _CLIP_NORM = 1.0
@@ -40,42 +43,78 @@ class HardwareConfig:
             raise InputError(f"`devices` and `num_nodes` must be 1 or more, got {self.devices} and {self.num_nodes}.")
 
 
-@dataclass(frozen=True)
-class EpochRecord:
-    """One row of a training curve."""
-
-    epoch: int
-    train_loss: float
-    valid_loss: float
-
-
 class Objective(lightning.LightningModule, ABC):
-    """A network and its loss. Subclasses say what one batch costs."""
+    """A network and its loss. Subclasses say what one batch costs.
+
+    Seed, step and process alone decide what is random in a step, and the step decides the learning rate.
+    """
 
     def __init__(self, network: nn.Module, config: OptimiserConfig, *, seed: int) -> None:
         super().__init__()
         self.network = network
         self.config = config
-        self.generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
+        self.generator = torch.Generator()
+        self.steps_per_epoch = 1
+        self.epoch = 0
+        self._sums: dict[str, Tensor] = {}
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return the loss of a batch; randomness comes from `generator` alone."""
 
+    def on_train_epoch_start(self) -> None:
+        """Start the mean of the training loss, unless an interrupted epoch goes on."""
+        self._sums.setdefault("train", torch.zeros(2, device=self.device))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate and all randomness of a step."""
+        step = self.epoch * self.steps_per_epoch + batch_idx
+        factor = learning_rate_factor(self.config, epoch=step / self.steps_per_epoch)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.config.peak_learning_rate * factor
+        torch.manual_seed(mixed_seed(self.seed, step, self.global_rank))
+        self.generator.manual_seed(mixed_seed(self.seed, step))
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One step of the optimiser."""
         value = self.loss(batch, self.generator)
-        self.log("train_loss", value, on_step=False, on_epoch=True, batch_size=len(batch.session_ids), sync_dist=True)
-        return value
+        return value * self._weigh("train", value, self._share(self.trainer.train_dataloader, batch, index))
 
     def on_validation_epoch_start(self) -> None:
-        """Hide the same tokens in every validation."""
-        self._validation_generator = torch.Generator().manual_seed(_VALIDATION_SEED)
+        """Start the mean of the validation loss."""
+        self._sums["valid"] = torch.zeros(2, device=self.device)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Score held-out time."""
-        value = self.loss(batch, self._validation_generator)
-        self.log("valid_loss", value, batch_size=len(batch.session_ids), sync_dist=True)
+        """Score held-out time, with the same tokens hidden in every validation."""
+        value = self.loss(batch, torch.Generator().manual_seed(mixed_seed(_VALIDATION_SEED, index)))
+        self._weigh("valid", value, self._share(self.trainer.val_dataloaders, batch, index))
+
+    def sums(self, kind: str) -> list[float]:
+        """Return [sum of losses, number of windows] of this epoch so far, over all processes."""
+        sums = self._sums.get(kind, torch.zeros(2, device=self.device))
+        return [float(v) for v in self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")]
+
+    def set_sums(self, kind: str, sums: list[float]) -> None:
+        """Go on with the sums of an interrupted epoch."""
+        self._sums[kind] = torch.tensor(sums, device=self.device)
+
+    def mean_loss(self, kind: str) -> float:
+        """Return the mean loss of the epoch's windows, and forget it."""
+        total, n_windows = self.sums(kind)
+        del self._sums[kind]
+        return total / n_windows
+
+    def _weigh(self, kind: str, value: Tensor, share: Share) -> float:
+        """Add a loss to its mean; return the weight that makes the processes' mean that of the global batch."""
+        self._sums[kind] += torch.stack([value.detach().float(), value.new_ones(()).float()]) * share.count
+        return share.count * self.trainer.world_size / share.total
+
+    def _share(self, loader: Any, batch: Batch, index: int) -> Share:
+        n_windows = len(batch.session_ids)
+        if isinstance(loader, DataLoader) and isinstance(loader.batch_sampler, WindowBatches):
+            return loader.batch_sampler.share_at(index)
+        return Share(0, n_windows, n_windows)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -83,37 +122,9 @@ class Objective(lightning.LightningModule, ABC):
         """Clip here, since Lightning refuses to clip for a fused optimiser in mixed precision."""
         nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
 
-    def configure_optimizers(self) -> Any:
-        """Give Lightning the optimiser and its schedule, stepped every batch."""
-        optimiser = build_optimiser(self.network, self.config)
-        steps_per_epoch = max(int(self.trainer.estimated_stepping_batches) // self.config.epochs, 1)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: learning_rate_factor(self.config, epoch=step / steps_per_epoch)
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-class _Record(Callback):
-    """Keep the training curve and a copy of the best weights; show one bar with the time left."""
-
-    def __init__(self, network: nn.Module, label: str, n_epochs: int, *, progress: bool) -> None:
-        self.network = network
-        self.curve: list[EpochRecord] = []
-        self.best: dict[str, Tensor] | None = None
-        self.best_loss = float("inf")
-        self.bar = tqdm(total=n_epochs, desc=label, unit="epoch", disable=None if progress else True)
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        train, valid = (float(trainer.callback_metrics[f"{k}_loss"]) for k in ("train", "valid"))
-        self.curve.append(EpochRecord(trainer.current_epoch, train, valid))
-        self.bar.set_postfix(train=f"{train:.4f}", valid=f"{valid:.4f}")
-        self.bar.update()
-        if valid < self.best_loss:
-            self.best_loss = valid
-            self.best = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
-
-    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.bar.close()
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Give Lightning the optimiser; every step sets its own learning rate."""
+        return build_optimiser(self.network, self.config)
 
 
 def loaders(
@@ -133,12 +144,20 @@ def loaders(
     dataset = WindowDataset(sessions, modalities=modalities, targets=targets)
     generator = torch.Generator().manual_seed(seed)
     sampler = WindowSampler(sessions, kind="train", window_bins=window_bins, generator=generator)
-    train = DataLoader(dataset, batch_size=batch_windows, sampler=sampler, collate_fn=collate)
     fixed = sequential_windows(sessions, kind="valid", window_bins=window_bins)
     if not fixed:
         raise InputError("no stretch of valid time is long enough for a window. Bring longer recordings or trials.")
-    valid = DataLoader(dataset, batch_size=batch_windows, sampler=fixed, collate_fn=collate)
-    return train, valid
+    return _loader(dataset, sampler, batch_windows), _loader(dataset, fixed, batch_windows)
+
+
+def _loader(dataset: WindowDataset, windows: WindowSampler | Sequence[DatasetIndex], batch_windows: int) -> DataLoader:
+    """Make a loader that leaves PyTorch's own generator alone and passes over what was learned before."""
+    return DataLoader(
+        dataset,
+        batch_sampler=WindowBatches(windows, batch_windows=batch_windows),
+        collate_fn=lambda items: collate(items) if items else None,
+        generator=torch.Generator(),
+    )
 
 
 def fit(
@@ -149,37 +168,57 @@ def fit(
     hardware: HardwareConfig,
     label: str,
     progress: bool,
+    checkpoints: Path | None = None,
 ) -> list[EpochRecord]:
     """Train until the last epoch or until patience runs out; leave the best weights in the network.
 
+    Where `checkpoints` names a folder, the run goes on from the state that is kept there, and keeps its own there.
+
     Raises:
         InputError: the validation loss was never finite, or the accelerator is not there.
+        Stopped: SIGTERM or Ctrl-C came; the state was kept.
     """
     _check_there(hardware)
     objective.network.train()  # Lightning keeps the mode of a network that was loaded for inference
     objective.config = stretched(objective.config, steps_per_epoch=len(train))
-    record = _Record(objective.network, label, objective.config.epochs, progress=progress)
+    objective.steps_per_epoch = len(train)
+    batches = train.batch_sampler if isinstance(train.batch_sampler, WindowBatches) else None
+    reached = Progress(objective, batches, folder=checkpoints, label=label, progress=progress)
+    if not reached.finished:
+        _run(objective, train, valid, hardware, reached)
+    if not reached.best:
+        raise InputError(
+            f"{label}: the validation loss was never finite. Lower `peak_learning_rate`, or check the data's scale."
+        )
+    objective.network.load_state_dict(reached.best)
+    objective.network.cpu().eval()
+    return reached.curve
+
+
+def _run(
+    objective: Objective, train: DataLoader, valid: DataLoader, hardware: HardwareConfig, reached: Progress
+) -> None:
     trainer = lightning.Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
         num_nodes=hardware.num_nodes,
         precision=hardware.precision,  # pyright: ignore[reportArgumentType]
-        max_epochs=objective.config.epochs,
-        callbacks=[record, EarlyStopping("valid_loss", patience=objective.config.patience_epochs)],
+        max_epochs=objective.config.epochs - reached.epoch,
+        callbacks=[reached],
+        use_distributed_sampler=False,  # ours share out their batches themselves
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(objective, train, valid)
-    if record.best is None:
-        raise InputError(
-            f"{label}: the validation loss was never finite. Lower `peak_learning_rate`, or check the data's scale."
-        )
-    objective.network.load_state_dict(record.best)
-    objective.network.cpu().eval()
-    return record.curve
+    for loader in (train, valid):
+        if isinstance(loader.batch_sampler, WindowBatches):
+            loader.batch_sampler.share(trainer.global_rank, trainer.world_size)
+    try:
+        trainer.fit(objective, train, valid)
+    except Leave:
+        raise Stopped(reached.signal or signal.SIGTERM) from None
 
 
 def _check_there(hardware: HardwareConfig) -> None:

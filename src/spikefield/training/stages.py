@@ -8,12 +8,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import lightning
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from spikefield.errors import InputError
 from spikefield.evaluation.embedding import embed
@@ -28,7 +30,7 @@ from spikefield.windows.binned import BinnedSession
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What every stage needs besides its objective."""
+    """What every stage needs besides its objective; an interrupted stage goes on from its `checkpoints` folder."""
 
     optimiser: OptimiserConfig
     window_bins: int
@@ -36,6 +38,7 @@ class RunConfig:
     label: str
     hardware: HardwareConfig = HardwareConfig()
     progress: bool = True
+    checkpoints: Path | None = None
 
 
 class _Autoencoding(Objective):
@@ -115,8 +118,7 @@ def distill(
             targets=targets,
         )
         objective = _Distillation(network, run.optimiser, seed=run.seed)
-        curve = fit(objective, train=train, valid=valid, hardware=run.hardware, label=run.label, progress=run.progress)
-        return network, curve
+        return network, _fit(objective, train, valid, run)
 
 
 def teacher_representations(
@@ -141,7 +143,19 @@ def _fit_autoencoder(
         seed=run.seed,
     )
     objective = _Autoencoding(network, run.optimiser, seed=run.seed)
-    return fit(objective, train=train, valid=valid, hardware=run.hardware, label=run.label, progress=run.progress)
+    return _fit(objective, train, valid, run)
+
+
+def _fit(objective: Objective, train: DataLoader, valid: DataLoader, run: RunConfig) -> list[EpochRecord]:
+    return fit(
+        objective,
+        train=train,
+        valid=valid,
+        hardware=run.hardware,
+        label=run.label,
+        progress=run.progress,
+        checkpoints=run.checkpoints,
+    )
 
 
 @contextmanager

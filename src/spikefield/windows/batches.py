@@ -86,6 +86,7 @@ class WindowSampler(torch.utils.data.Sampler[DatasetIndex]):
         min_bins: int = 4,
     ) -> None:
         self.generator = generator
+        self.seed = generator.initial_seed()
         long, short = {}, {}
         for session in sessions:
             stretches = session.stretches(kind)
@@ -102,6 +103,10 @@ class WindowSampler(torch.utils.data.Sampler[DatasetIndex]):
             self._samplers.append(TrialSampler(sampling_intervals=_as_intervals(short), generator=generator))
         if not self._samplers:
             raise InputError(f"no stretch of {kind} time is {min_bins} bins long. Bring longer recordings or trials.")
+
+    def start_epoch(self, seed: int) -> None:
+        """Let `seed` alone decide the next pass, whatever was drawn before."""
+        self.generator.manual_seed(seed)
 
     def __len__(self) -> int:
         return sum(len(s) for s in self._samplers)
