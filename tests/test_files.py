@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,37 @@ def test_a_hash_is_that_of_all_bytes(tmp_path):
     content = os.urandom((1 << 20) + 17)
     (tmp_path / "a").write_bytes(content)
     assert files.sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_many_writers_of_one_folder_leave_one_whole(tmp_path):
+    def write(i):
+        for _ in range(10):
+            with files.whole(tmp_path / "model") as temporary:
+                temporary.mkdir()
+                for name in ("a", "b", "c"):
+                    (temporary / name).write_text(str(i))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert names(tmp_path) == ["model", "model/a", "model/b", "model/c"]
+    assert len({(tmp_path / "model" / name).read_text() for name in "abc"}) == 1
+
+
+def test_what_killed_processes_left_is_swept_an_hour_later(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    old, new, alive, foreign = (
+        tmp_path / f".model.{place}-{number}-{i}.part"
+        for i, (place, number) in enumerate(
+            [(files._PLACE, dead.pid), (files._PLACE, dead.pid), (files._PLACE, os.getpid()), ("ffffff", dead.pid)]
+        )
+    )
+    for left in (old, new, alive, foreign):
+        left.mkdir()
+        (left / "weights").write_text("x")
+    for left in (old, alive, foreign):
+        os.utime(left, (0, 0))
+    files.write_text(tmp_path / "other", "x")
+    assert old.exists()
+    files.write_text(tmp_path / "model", "x")
+    assert [left.exists() for left in (old, new, alive, foreign)] == [False, True, True, True]

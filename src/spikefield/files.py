@@ -1,17 +1,26 @@
 """Files appear whole or not at all: write beside the target, then rename; hashes tell whether a file changed."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
+import platform
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from spikefield.errors import InputError
+
+_PLACE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_LEFT_BEHIND_S = 3600.0
+_ATTEMPTS = 20
 
 
 @contextmanager
@@ -24,10 +33,11 @@ def whole(path: str | Path) -> Iterator[Path]:
         InputError: the disk is full, read-only or not writable.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    temporary = path.with_name(f".{path.name}.{_PLACE}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     try:
         with _disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
             yield temporary
             _replace(temporary, path)
     except BaseException:
@@ -69,20 +79,42 @@ _DISK_ERRORS = {
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    if temporary.is_dir() and path.exists():
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-        path.replace(aside)
-        try:
-            temporary.replace(path)
-        except OSError:
-            aside.replace(path)
-            raise
-        _remove(aside)
+    if temporary.is_dir():
+        _replace_folder(temporary, path)
         return
     if temporary.is_file():
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _replace_folder(temporary: Path, path: Path) -> None:
+    """Put a folder in its place; of several writers at once the last one's stays, whole."""
+    for attempt in range(_ATTEMPTS):
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+        with suppress(FileNotFoundError):  # nothing there, or another writer has just moved it aside
+            path.replace(aside)
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and attempt < _ATTEMPTS - 1:
+                _remove(aside)  # another writer was faster
+                continue
+            if aside.exists() and not path.exists():
+                aside.replace(path)
+            raise
+        _remove(aside)
+        return
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes of this machine that were killed had begun to write here, an hour later."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{_PLACE}-*.part"):
+        number = left.name.removesuffix(".part").split("-")[-2]
+        with suppress(OSError):
+            old = time.time() - left.stat().st_mtime > _LEFT_BEHIND_S
+            if old and number.isdigit() and not psutil.pid_exists(int(number)):
+                _remove(left)
 
 
 def _remove(path: Path) -> None:
