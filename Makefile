@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning
+.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill
 
 install: .venv/.installed
 
@@ -48,3 +48,7 @@ bench-prepare: install
 
 bench-binning: install
 	$(BIN)/python benchmarks/binning.py
+
+# Fifty kills of a pretrain + distil run: about five minutes.
+bench-kill: install
+	$(BIN)/python benchmarks/kill.py
