@@ -1,0 +1,38 @@
+"""The last step of a live decoder: from the representation of a bin to behaviour, by the model's linear readout."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from spikefield.artifact import Model
+from spikefield.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class LinearReadout:
+    """values = z @ weights + intercept."""
+
+    weights: Float[np.ndarray, "feature dim"]
+    intercept: Float[np.ndarray, " dim"]
+
+    def predict(self, z: Float[np.ndarray, "bin feature"]) -> Float[np.ndarray, "bin dim"]:
+        """Return the decoded behaviour of every bin."""
+        return z @ self.weights + self.intercept
+
+
+def readout_of_session(model: Model, session_id: str) -> tuple[LinearReadout, tuple[str, ...]]:
+    """Return the readout that the model keeps for a session, and the names of what it decodes.
+
+    Raises:
+        InputError: there is none.
+    """
+    if session_id not in model.readouts:
+        known = ", ".join(sorted(model.readouts)) or "none"
+        raise InputError(
+            f"session {session_id!r} has no readout in model {model.name!r}, which has those of {known}. "
+            "Name one of these with `readout_of`, or fit one from labelled data (`spikefield.deploy.adaptation`)."
+        )
+    arrays = model.readouts[session_id]
+    names = tuple(model.sessions[session_id]["behavior"])
+    return LinearReadout(np.asarray(arrays["weights"]), np.asarray(arrays["intercept"])), names

@@ -1,0 +1,449 @@
+"""Live samples in, decoded behaviour out: signal chain, causal network and readout, each with its state.
+
+    decoder = StreamingDecoder(model, session_id)
+    decoded = decoder.push(samples, times_s)      the bins that these samples complete, flagged where they need it
+
+Samples may come in pieces of any size; the numbers are those of the same model run over the whole recording. Missing
+and bad samples are handled by named policies, counted, and every bin that they touch carries a flag.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from spikefield.artifact import Model
+from spikefield.deploy.network import NetworkStream
+from spikefield.deploy.readout import LinearReadout, readout_of_session
+from spikefield.deploy.repair import BadPolicy, ChannelRepair
+from spikefield.deploy.sample_times import SampleTimes
+from spikefield.errors import InputError
+from spikefield.signals.chain import ChainStream, FittedChain
+from spikefield.signals.scaling import ZScoreStep
+
+GapPolicy = Literal["bridge", "reset"]
+GOOD, BRIDGED, BAD_CHANNELS, WARMING_UP, REMEMBERS = 0, 1, 2, 4, 8
+_EDGE = 1e-6
+_SCALE_BINS = 50
+_OTHER_UNITS = 30.0
+_INTEGER_STEP = 0.5
+
+
+@dataclass
+class Counters:
+    """What a stream has met so far.
+
+    `dropped_samples` were announced by the times but never came; `bad_samples` came with a value that is not finite;
+    `bridged_ms` was filled in; `late_bins` took longer to decode than they last.
+    """
+
+    samples: int = 0
+    bins: int = 0
+    dropped_samples: int = 0
+    bridged_ms: float = 0.0
+    resets: int = 0
+    bad_samples: int = 0
+    repeated_samples: int = 0
+    late_bins: int = 0
+    clock_jitter_ms: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The bins that a push completed.
+
+    `bin_time_s` is the bin's centre on the source's clock (from 0 where it gave no times). `quality` adds up: 1 samples
+    of the bin were bridged, 2 channels of it were bad, 4 too little past to look at yet, 8 the network still looks at
+    an earlier bin with 1 or 2; 0 is good. `z` is the representation that the readout saw.
+    """
+
+    bin_time_s: Float[np.ndarray, " bin"]
+    values: Float[np.ndarray, "bin dim"]
+    quality: UInt8[np.ndarray, " bin"]
+    latency_ms: float
+    z: Float[np.ndarray, "bin feature"]
+
+    def __len__(self) -> int:
+        return len(self.quality)
+
+
+class StreamingDecoder:
+    """A model that decodes one session's channels while they are recorded.
+
+    Args:
+        model: a causal student.
+        session_id: the session whose channels, signal chain and space embedding are used.
+        bad: what to put in the place of bad channels (`spikefield.deploy.repair`).
+        on_gap: fill in missing samples up to `max_bridge_ms`, or start anew after each; longer gaps always start anew.
+        max_bridge_ms: the longest gap that is filled in.
+        readout_of: the session whose readout is used; by default the same.
+
+    Raises:
+        InputError: the model is not causal or does not know the session, or there is no readout.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        session_id: str,
+        *,
+        bad: BadPolicy = "interpolate",
+        on_gap: GapPolicy = "bridge",
+        max_bridge_ms: float = 50.0,
+        readout_of: str | None = None,
+    ) -> None:
+        if on_gap not in get_args(GapPolicy):
+            raise InputError(f"`on_gap` must be one of {', '.join(get_args(GapPolicy))}, got {on_gap!r}.")
+        if not 0 <= max_bridge_ms < float("inf"):
+            raise InputError(f"`max_bridge_ms` must be 0 or more, got {max_bridge_ms}.")
+        self._chain = _chain_of(model, session_id)
+        self.session_id = session_id
+        self.channel_ids = self._chain.channel_ids
+        self.n_channels = len(self.channel_ids)
+        self.rate_hz, self.bin_width_ms = self._chain.clock.rate_hz, self._chain.clock.bin_width_ms
+        self.readout: LinearReadout
+        self.readout, self.behavior_names = readout_of_session(model, readout_of or session_id)
+        self._network = NetworkStream(model.encoder, session_id, n_channels=len(self._chain.feature_names))
+        reach = model.encoder.reach
+        assert reach is not None
+        self._reach_bins, self._warm_bins = reach.past_bins, self._network.bins - 1
+        self._ahead = reach.ahead_bins
+        self._used = np.array([c not in self._chain.bad_channels for c in self.channel_ids])
+        self._repair = ChannelRepair(bad, self._used)
+        self._samples_a_bin = self.rate_hz * self.bin_width_ms / 1000
+        self._most_bridged = int(max_bridge_ms / 1000 * self.rate_hz + _EDGE) if on_gap == "bridge" else 0
+        self._times = SampleTimes(self.rate_hz, longest_jump_s=max(max_bridge_ms / 1000, 2 / self.rate_hz))
+        self._stream: ChainStream | None = None
+        self.counters = Counters()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything but the counters and the bad channels; the next sample starts a new stream."""
+        self._times.reset()
+        self._repair.reset()
+        self._index = 0
+        self._n_lost = 0
+        self._checked_bins, self._square = 0, np.zeros(len(self._chain.feature_names))
+        self._start_anew()
+
+    def push(
+        self,
+        samples: Float[np.ndarray, "sample channel"] | np.ndarray,
+        times_s: Float[np.ndarray, " sample"] | None = None,
+    ) -> Decoded:
+        """Take the next samples of all channels, in the model's order and units, and return the bins they complete.
+
+        Args:
+            samples: in the units of the training; NaN = not measured.
+            times_s: when each was taken, on any steady clock; without them no sample counts as missing.
+
+        Raises:
+            InputError: another number of channels, units or rate than in training, or times that cannot be.
+        """
+        start_s = time.perf_counter()
+        rows = self._rows(samples)
+        self._out: list[tuple[float, int, np.ndarray]] = []
+        self.counters.samples += len(rows)
+        if times_s is None:
+            self._times.skip(len(rows))
+            self._take(rows)
+        else:
+            self._take_timed(rows, np.asarray(times_s, np.float64))
+        return self._decoded(start_s)
+
+    def flush(self) -> Decoded:
+        """End the stream: return what waited for later samples. The next sample starts a new stream."""
+        start_s = time.perf_counter()
+        self._out = []
+        self._end_run()
+        decoded = self._decoded(start_s)
+        self.reset()
+        return decoded
+
+    def set_bad_channels(self, bad: Sequence[str]) -> None:
+        """Treat these channels as bad from the next sample on, by the policy, and all others as good.
+
+        Raises:
+            InputError: an unknown channel, or none left.
+        """
+        if unknown := [c for c in bad if c not in self.channel_ids]:
+            raise InputError(
+                f"`bad`: {unknown[0]!r} is not one of the model's channels: {', '.join(self.channel_ids)}."
+            )
+        marked = np.isin(self.channel_ids, list(bad))
+        if not (self._used & ~marked).any():
+            raise InputError("`bad` must leave at least one good channel, got all of them.")
+        self._repair.set_bad(marked)
+
+    def check_source(self, *, channel_ids: Sequence[str] | None = None, rate_hz: float | None = None) -> None:
+        """Compare what a source says of itself with what the model learned.
+
+        Raises:
+            InputError: other channels, another order, or another rate.
+        """
+        if channel_ids is not None and tuple(channel_ids) != self.channel_ids:
+            raise InputError(self._other_channels(channel_ids))
+        if rate_hz is not None and abs(rate_hz / self.rate_hz - 1) > 0.01:
+            raise InputError(
+                f"the source gives {rate_hz:g} Hz, but the model learned {self.rate_hz:g} Hz. "
+                "Set the source to that rate, or resample it before."
+            )
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return copies of everything that the stream remembers, as plain arrays for safetensors or numpy."""
+        own = {
+            "place": np.array([self._index, self._n_lost, self._next_bin, self._run_bins, self._tainted_until]),
+            "counters": np.array([getattr(self.counters, f.name) for f in fields(Counters)], np.float64),
+            "scale.bins": np.array(self._checked_bins),
+            "scale.square": self._square.copy(),
+            "flags": np.array(sorted(self._flags.items()), np.int64).reshape(-1, 2),
+            "waiting": np.array(self._waiting, np.int64).reshape(-1, 2),
+            "masked": self._masked.copy(),
+        }
+        if self._stream is not None:
+            own["first_bin"] = np.array([self._first_index, self._first_bin])
+        parts = {"times": self._times.state(), "repair": self._repair.state(), "network": self._network.state()}
+        if self._stream is not None:
+            parts["chain"] = self._stream.state()
+        return own | {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continue from a `state` of a decoder of the same model, session and policies."""
+
+        def part(name: str) -> dict[str, np.ndarray]:
+            return {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+
+        self._start_anew()
+        if "first_bin" in state:
+            self._index = int(state["first_bin"][0])
+            self._stream = self._new_stream()
+            self._stream.restore(part("chain"))
+        place = state["place"].tolist()
+        self._index, self._n_lost, self._next_bin, self._run_bins, self._tainted_until = place
+        for f, value in zip(fields(Counters), state["counters"].tolist(), strict=True):
+            setattr(self.counters, f.name, type(f.default)(value))
+        self._checked_bins, self._square = int(state["scale.bins"]), state["scale.square"].copy()
+        self._flags = dict(state["flags"].tolist())
+        self._waiting = [(b, q) for b, q in state["waiting"].tolist()]
+        self._masked = state["masked"].copy()
+        self._times.restore(part("times"))
+        self._repair.restore(part("repair"))
+        self._network.restore(part("network"))
+
+    def _rows(self, samples: np.ndarray) -> Float[np.ndarray, "sample channel"]:
+        samples = np.asarray(samples)
+        if samples.ndim != 2 or samples.shape[1] != self.n_channels:
+            raise InputError(
+                f"`samples` must be (sample, {self.n_channels} channels) as in session {self.session_id!r}, got shape "
+                f"{samples.shape}. Choose and order the source's channels with `--channel-map`."
+            )
+        if samples.dtype.kind in "iu" and (scale := self._training_scale()) < _INTEGER_STEP:
+            raise InputError(
+                f"`samples` are integers, but the model learned values of about {scale:.2g}. "
+                "Multiply them by the amplifier's scale (`--scale`)."
+            )
+        if samples.dtype.kind not in "iuf":
+            raise InputError(f"`samples` must be numbers, got {samples.dtype}. Give them as float32.")
+        return samples.astype(np.float64)
+
+    def _take_timed(self, rows: np.ndarray, times_s: np.ndarray) -> None:
+        if times_s.shape != (len(rows),):
+            raise InputError(f"`times_s` must be one time a sample, got shape {times_s.shape} for {len(rows)} samples.")
+        n_taken = 0
+        for piece in self._times.cut(times_s):
+            if piece.missing is None:
+                self._interrupt()
+            elif piece.missing:
+                self._bridge(piece.missing, rows[piece.first])
+            self._take(rows[piece.first : piece.end])
+            n_taken += piece.end - piece.first
+        self.counters.repeated_samples += len(rows) - n_taken
+        self.counters.clock_jitter_ms = self._times.jitter_ms
+
+    def _bridge(self, n_missing: int, following: np.ndarray) -> None:
+        """Fill in samples that never came, or start anew."""
+        self.counters.dropped_samples += n_missing
+        if self._stream is None or n_missing + self._n_lost > self._most_bridged:
+            self._interrupt()
+            self._index += n_missing
+            return
+        last = self._repair.last
+        share = np.arange(1, n_missing + 1)[:, None] / (n_missing + 1)
+        step = np.where(np.isfinite(following), following - last, 0.0) * (self._repair.policy != "hold")
+        self._fill(last + share * step)
+
+    def _take(self, rows: np.ndarray) -> None:
+        """Take rows that follow each other; those that hold nothing are bridged by the last ones before."""
+        if not len(rows):
+            return
+        finite = np.isfinite(rows[:, self._used])
+        if finite.all():
+            self._n_lost = 0
+            self._feed(rows, GOOD)
+            return
+        self.counters.bad_samples += int((~finite.all(axis=1)).sum())
+        lost = self._repair.lost(rows)
+        borders = np.flatnonzero(lost[1:] != lost[:-1]) + 1
+        for piece in np.split(np.arange(len(rows)), borders):
+            if lost[piece[0]]:
+                self._lose(len(piece))
+            else:
+                self._n_lost = 0
+                self._feed(rows[piece], GOOD)
+
+    def _lose(self, n_samples: int) -> None:
+        """Hold the last row for as long as may be bridged, then start anew."""
+        bridged = 0 if self._stream is None else min(n_samples, max(self._most_bridged - self._n_lost, 0))
+        if bridged:
+            self._fill(np.repeat(self._repair.last[None], bridged, axis=0))
+        if n_samples > bridged:
+            self._interrupt()
+        self._index += n_samples - bridged
+        self._n_lost += n_samples
+
+    def _fill(self, rows: np.ndarray) -> None:
+        self.counters.bridged_ms += len(rows) / self.rate_hz * 1000
+        self._feed(rows, BRIDGED)
+
+    def _feed(self, rows: np.ndarray, flag: int) -> None:
+        """Give rows to the chain, and the bins that come out to the network."""
+        for repaired, bad in self._repair(rows):
+            if self._stream is None:
+                self._stream = self._new_stream()
+            any_bad = bool(bad.any())
+            if self._repair.policy == "mask":
+                self._mask(self._stream, bad)
+            if flag or any_bad:
+                self._flag(len(repaired), flag | (BAD_CHANNELS if any_bad else 0))
+            self._index += len(repaired)
+            self._run(self._stream.push(repaired))
+
+    def _mask(self, stream: ChainStream, bad: Bool[np.ndarray, " channel"]) -> None:
+        """Tell the chain which channels are absent from here on."""
+        if not np.array_equal(bad, self._masked):
+            stream.set_bad_channels([c for c, absent in zip(self.channel_ids, bad, strict=True) if absent])
+            self._masked = bad.copy()
+
+    def _flag(self, n_samples: int, flag: int) -> None:
+        """Remember a flag for all bins that the next samples touch."""
+        first = int(np.floor(self._index / self._samples_a_bin + _EDGE))
+        end = int(np.ceil((self._index + n_samples) / self._samples_a_bin - _EDGE))
+        for bin_index in range(first, end):
+            self._flags[bin_index] = self._flags.get(bin_index, 0) | flag
+
+    def _run(self, features: Float[np.ndarray, "bin feature"]) -> None:
+        for row in features:
+            bin_index, self._next_bin = self._next_bin, self._next_bin + 1
+            flag = self._flags.pop(bin_index, 0) if self._flags else 0
+            absent = np.isnan(row)
+            if absent.any():
+                if absent.all():  # less than half of the bin was measured
+                    self._finish_network()
+                    self._network.reset()
+                    self._run_bins = 0
+                    continue
+                row = np.where(absent, 0.0, row)
+            if self._checked_bins < _SCALE_BINS:
+                self._check_scale(row)
+            if flag:
+                self._tainted_until = bin_index + self._reach_bins
+            quality = flag | (WARMING_UP if self._run_bins < self._warm_bins else 0)
+            if not flag & (BRIDGED | BAD_CHANNELS) and bin_index <= self._tainted_until:
+                quality |= REMEMBERS
+            self._run_bins += 1
+            self._waiting.append((bin_index, quality))
+            z = self._network.step(row)
+            if z is not None:
+                self._emit(z)
+
+    def _emit(self, z: np.ndarray) -> None:
+        bin_index, quality = self._waiting.pop(0)
+        self._out.append((self._times.time_s((bin_index + 0.5) * self._samples_a_bin), quality, z))
+
+    def _finish_network(self) -> None:
+        for z in self._network.finish():
+            self._emit(z)
+
+    def _end_run(self) -> None:
+        """Let out what chain and network still hold."""
+        if self._stream is not None:
+            self._run(self._stream.flush())
+        self._finish_network()
+
+    def _interrupt(self) -> None:
+        """End the run; the next sample starts another."""
+        if self._stream is not None:
+            self._end_run()
+            self.counters.resets += 1
+            self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._stream = None
+        self._network.reset()
+        self._flags: dict[int, int] = {}
+        self._waiting: list[tuple[int, int]] = []
+        self._masked = np.zeros(self.n_channels, bool)
+        self._run_bins, self._next_bin, self._tainted_until = 0, 0, -1
+
+    def _new_stream(self) -> ChainStream:
+        """Return a chain whose first sample is the one with the present index; the bins stay on their grid."""
+        first_bin = int(np.floor(self._index / self._samples_a_bin + _EDGE))
+        self._first_index, self._first_bin, self._next_bin = self._index, first_bin, first_bin
+        return self._chain.with_clock(
+            rate_hz=self.rate_hz,
+            start_s=self._index / self.rate_hz,
+            grid_start_s=first_bin * self.bin_width_ms / 1000,
+        ).stream()
+
+    def _check_scale(self, row: np.ndarray) -> None:
+        """Compare the first bins with the spread of the training."""
+        self._square += np.square(row)
+        self._checked_bins += 1
+        if self._checked_bins < _SCALE_BINS:
+            return
+        ratio = float(np.sqrt(np.median(self._square) / _SCALE_BINS))
+        if not 1 / _OTHER_UNITS < ratio < _OTHER_UNITS:
+            raise InputError(
+                f"`samples` are about {ratio:.2g} times as large as in training: other units, or another amplifier. "
+                "Give them in the units of the training (`--scale`), and check their order (`--channel-map`)."
+            )
+
+    def _training_scale(self) -> float:
+        """Return the usual spread of a channel in training time, in the units of the samples."""
+        scales = [np.median(step.scale) for step in self._chain.steps if isinstance(step, ZScoreStep)]
+        return float(scales[0]) if scales else float("inf")
+
+    def _decoded(self, start_s: float) -> Decoded:
+        z = np.array([z for _, _, z in self._out], np.float32).reshape(-1, self._network.dim)
+        values = self.readout.predict(z)
+        n_bins, latency_ms = len(z), (time.perf_counter() - start_s) * 1000
+        self.counters.bins += n_bins
+        if latency_ms > self.bin_width_ms * max(n_bins, 1):
+            self.counters.late_bins += n_bins
+        return Decoded(
+            bin_time_s=np.array([t for t, _, _ in self._out], np.float64),
+            values=values,
+            quality=np.array([q for _, q, _ in self._out], np.uint8),
+            latency_ms=latency_ms,
+            z=z,
+        )
+
+    def _other_channels(self, channel_ids: Sequence[str]) -> str:
+        if len(channel_ids) != self.n_channels:
+            what = f"the source has {len(channel_ids)} channels, but the model learned {self.n_channels}"
+        elif set(channel_ids) == set(self.channel_ids):
+            what = "the source has the model's channels in another order"
+        else:
+            odd = next(c for c in channel_ids if c not in self.channel_ids)
+            what = f"the source's channel {odd!r} is not one of the model's"
+        return f"{what}. Choose and order them with `--channel-map`."
+
+
+def _chain_of(model: Model, session_id: str) -> FittedChain:
+    if session_id not in model.chains:
+        known = ", ".join(sorted(model.chains)) or "none"
+        raise InputError(f"`session_id` {session_id!r} has no signal chain in the model, which knows {known}.")
+    return model.chains[session_id]
