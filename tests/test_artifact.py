@@ -172,6 +172,7 @@ def test_what_a_stage_leaves_beside_the_model_is_no_part_of_it(copy):
 def rewrite(folder, change):
     config = json.loads((folder / "config.json").read_text())
     change(config)
+    config["sha256"] = artifact.config_hash(config)
     (folder / "config.json").write_text(json.dumps(config))
 
 

@@ -109,7 +109,14 @@ def save(model: Model, folder: Path) -> None:
     (folder / "splits.json").write_text(json.dumps(model.splits))
     (folder / "README.md").write_text(_card(model), encoding="utf-8")
     hashes = {name: files.sha256(folder / name) for name in _FILES}
-    (folder / "config.json").write_text(json.dumps(_config(model) | {"files": hashes}, indent=2))
+    config = _config(model) | {"files": hashes}
+    (folder / "config.json").write_text(json.dumps(config | {"sha256": config_hash(config)}, indent=2))
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Return the hash of all that `config.json` says but for the hash itself."""
+    said = json.dumps({k: v for k, v in config.items() if k != "sha256"}, sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def load(folder: str | Path) -> Model:
@@ -155,11 +162,24 @@ def _as_input_error(folder: Path) -> Iterator[None]:
 
 def _load_network(config: dict[str, Any], path: Path) -> Network:
     """Build the network without memory of its own, then give it the tensors, whose shapes must fit."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        n_tensors = len(file.keys())
+    _check_depth(config, n_tensors)
     with torch.device("meta"):
         network = _build(config)
     weights = {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}
     network.load_state_dict(weights, assign=True)
     return network.eval()
+
+
+def _check_depth(config: dict[str, Any], n_tensors: int) -> None:
+    """Refuse a depth that the weights cannot fill before so many layers are made."""
+    transformers = (config["encoder"]["transformer"], config["objective"].get("predictor", {}))
+    for transformer in transformers:
+        if not 0 <= int(transformer.get("n_layers", 0)) <= n_tensors:
+            raise InputError(
+                f"`n_layers` {transformer['n_layers']} is more than the weights hold, which are {n_tensors}"
+            )
 
 
 def weights_hash(network: Network) -> str:
@@ -217,6 +237,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: `format_version` must be 1 to {FORMAT_VERSION}, got {version!r}. Update spikefield to read it."
         )
+    if config.get("sha256") != config_hash(config):
+        raise InputError(f"{path}: differs from its own hash, so it was altered. Fetch the model again.")
     return config
 
 
