@@ -23,6 +23,7 @@ COMMANDS = {
     "inspect": ("spikefield.preparation.commands", "print what a recording holds, without loading it"),
     "prepare": ("spikefield.preparation.commands", "turn recordings into prepared sessions"),
     "validate": ("spikefield.preparation.commands", "check prepared sessions and say what each can be used for"),
+    "bleed": ("spikefield.experiments.bleed", "say whether the field that is read could be spikes bleeding into it"),
     "experiment": ("spikefield.experiments.commands", "teacher, autoencoders, student, baselines and the report"),
     "pretrain": ("spikefield.experiments.commands", "train a masked autoencoder on spikes or field"),
     "finetune": ("spikefield.experiments.commands", "go on training it on known or new sessions, without labels"),
@@ -32,6 +33,7 @@ COMMANDS = {
     "report": ("spikefield.experiments.commands", "write an experiment's report again"),
 }
 _DEFAULT_PRESET = "quick"
+_LARGEST_CONFIG_BYTES = 1 << 20
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -140,6 +142,20 @@ def _value_of(wanted: str, flags: list[str]) -> str | None:
         if flag.startswith(f"{wanted}="):
             return flag.removeprefix(f"{wanted}=")
     return None
+
+
+def _check_config(config: Path) -> None:
+    """Refuse a config file that a few lines blow up to gigabytes; what else is wrong is said by the parser."""
+    import yaml
+
+    try:
+        if config.stat().st_size > _LARGEST_CONFIG_BYTES:
+            raise InputError(f"`config` {config} is larger than {_LARGEST_CONFIG_BYTES} bytes. Give a file of flags.")
+        tokens = list(yaml.scan(config.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
+    except (OSError, ValueError, yaml.YAMLError):
+        return
+    if any(isinstance(token, yaml.AliasToken) for token in tokens):
+        raise InputError(f"`config` {config} holds YAML aliases (`*name`). Write each value where it belongs.")
 
 
 def _preset_in(config: Path) -> str | None:

@@ -29,7 +29,7 @@ def check_rates(contents: Contents) -> Iterator[Finding]:
         yield _finding("warning", what, _named(ids, fast), "Noise, or times in another unit: leave them out.")
     usable = int((rate_hz >= _LEAST_HZ).sum())
     if usable < len(ids):
-        what = f"units below {_LEAST_HZ:g} Hz, which the teacher leaves out: {len(ids) - usable} of {len(ids)}"
+        what = f"units below {_LEAST_HZ:g} Hz, which the preset `paper` leaves out: {len(ids) - usable} of {len(ids)}"
         severity: Severity = "warning" if usable < _FEWEST_UNITS else "note"
         remedy = "If they fired more, are spike times in seconds?" if severity == "warning" else "Nothing to do."
         yield _finding(severity, what, _named(ids, rate_hz < _LEAST_HZ), remedy)
