@@ -22,7 +22,7 @@ class ChannelRepair:
     value of every channel.
     """
 
-    def __init__(self, policy: BadPolicy, used: Bool[np.ndarray, " channel"]) -> None:
+    def __init__(self, policy: BadPolicy | str, used: Bool[np.ndarray, " channel"]) -> None:
         if policy not in get_args(BadPolicy):
             raise InputError(f"`bad` must be one of {', '.join(get_args(BadPolicy))}, got {policy!r}.")
         self.policy = policy

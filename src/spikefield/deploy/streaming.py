@@ -30,6 +30,7 @@ _EDGE = 1e-6
 _SCALE_BINS = 50
 _OTHER_UNITS = 30.0
 _INTEGER_STEP = 0.5
+_PLACE = ("_index", "_n_lost", "_done_bin", "_next_bin", "_run_bins", "_tainted_until")
 
 
 @dataclass
@@ -90,8 +91,8 @@ class StreamingDecoder:
         model: Model,
         session_id: str,
         *,
-        bad: BadPolicy = "interpolate",
-        on_gap: GapPolicy = "bridge",
+        bad: BadPolicy | str = "interpolate",
+        on_gap: GapPolicy | str = "bridge",
         max_bridge_ms: float = 50.0,
         readout_of: str | None = None,
     ) -> None:
@@ -125,14 +126,14 @@ class StreamingDecoder:
         self._times.reset()
         self._repair.reset()
         self._index = 0
-        self._n_lost = 0
-        self._checked_bins, self._square = 0, np.zeros(len(self._chain.feature_names))
+        self._n_lost, self._done_bin = 0, -1
+        self._checked_bins, self._sums = 0, np.zeros((2, len(self._chain.feature_names)))
         self._start_anew()
 
     def push(
         self,
         samples: Float[np.ndarray, "sample channel"] | np.ndarray,
-        times_s: Float[np.ndarray, " sample"] | None = None,
+        times_s: Float[np.ndarray, " time"] | None = None,
     ) -> Decoded:
         """Take the next samples of all channels, in the model's order and units, and return the bins they complete.
 
@@ -195,10 +196,10 @@ class StreamingDecoder:
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that the stream remembers, as plain arrays for safetensors or numpy."""
         own = {
-            "place": np.array([self._index, self._n_lost, self._next_bin, self._run_bins, self._tainted_until]),
+            "place": np.array([getattr(self, name) for name in _PLACE], np.int64),
             "counters": np.array([getattr(self.counters, f.name) for f in fields(Counters)], np.float64),
             "scale.bins": np.array(self._checked_bins),
-            "scale.square": self._square.copy(),
+            "scale.sums": self._sums.copy(),
             "flags": np.array(sorted(self._flags.items()), np.int64).reshape(-1, 2),
             "waiting": np.array(self._waiting, np.int64).reshape(-1, 2),
             "masked": self._masked.copy(),
@@ -221,11 +222,11 @@ class StreamingDecoder:
             self._index = int(state["first_bin"][0])
             self._stream = self._new_stream()
             self._stream.restore(part("chain"))
-        place = state["place"].tolist()
-        self._index, self._n_lost, self._next_bin, self._run_bins, self._tainted_until = place
+        for name, value in zip(_PLACE, state["place"].tolist(), strict=True):
+            setattr(self, name, value)
         for f, value in zip(fields(Counters), state["counters"].tolist(), strict=True):
             setattr(self.counters, f.name, type(f.default)(value))
-        self._checked_bins, self._square = int(state["scale.bins"]), state["scale.square"].copy()
+        self._checked_bins, self._sums = int(state["scale.bins"]), state["scale.sums"].copy()
         self._flags = dict(state["flags"].tolist())
         self._waiting = [(b, q) for b, q in state["waiting"].tolist()]
         self._masked = state["masked"].copy()
@@ -337,6 +338,8 @@ class StreamingDecoder:
     def _run(self, features: Float[np.ndarray, "bin feature"]) -> None:
         for row in features:
             bin_index, self._next_bin = self._next_bin, self._next_bin + 1
+            if bin_index <= self._done_bin:  # half of it came before a gap and has been decoded
+                continue
             flag = self._flags.pop(bin_index, 0) if self._flags else 0
             absent = np.isnan(row)
             if absent.any():
@@ -354,6 +357,7 @@ class StreamingDecoder:
             if not flag & (BRIDGED | BAD_CHANNELS) and bin_index <= self._tainted_until:
                 quality |= REMEMBERS
             self._run_bins += 1
+            self._done_bin = bin_index
             self._waiting.append((bin_index, quality))
             z = self._network.step(row)
             if z is not None:
@@ -400,12 +404,14 @@ class StreamingDecoder:
 
     def _check_scale(self, row: np.ndarray) -> None:
         """Compare the first bins with the spread of the training."""
-        self._square += np.square(row)
+        self._sums += (row, np.square(row))
         self._checked_bins += 1
         if self._checked_bins < _SCALE_BINS:
             return
-        ratio = float(np.sqrt(np.median(self._square) / _SCALE_BINS))
-        if not 1 / _OTHER_UNITS < ratio < _OTHER_UNITS:
+        mean, square = self._sums / _SCALE_BINS
+        size, spread = np.sqrt(np.median([square, square - np.square(mean)], axis=1).clip(min=0)).tolist()
+        if size > _OTHER_UNITS or spread < 1 / _OTHER_UNITS:
+            ratio = size if size > _OTHER_UNITS else spread
             raise InputError(
                 f"`samples` are about {ratio:.2g} times as large as in training: other units, or another amplifier. "
                 "Give them in the units of the training (`--scale`), and check their order (`--channel-map`)."
