@@ -130,6 +130,8 @@ def _preset(flags: list[str]) -> Path:
     from spikefield.config import preset_path
 
     config = _value_of("--config", flags)
+    if config is not None:
+        _check_config(Path(config))
     in_file = None if config is None else _preset_in(Path(config))
     named = _value_of("--preset", flags)
     return preset_path(named if named is not None else in_file or _DEFAULT_PRESET)
