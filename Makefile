@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill
+.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz
 
 install: .venv/.installed
 
@@ -52,3 +52,7 @@ bench-binning: install
 # Fifty kills of a pretrain + distil run: about five minutes.
 bench-kill: install
 	$(BIN)/python benchmarks/kill.py
+
+# Spoilt artifacts, checkpoints and configs: about five minutes.
+bench-fuzz: install
+	$(BIN)/python benchmarks/fuzz.py

@@ -30,6 +30,8 @@ COMMANDS = {
     "distill": ("spikefield.experiments.commands", "train a field student towards a frozen spike teacher"),
     "embed": ("spikefield.experiments.commands", "write a model's representation of every bin"),
     "evaluate": ("spikefield.experiments.commands", "score a model's representations on test time"),
+    "stream": ("spikefield.deploy.commands", "decode a live stream, or a recording as if it were one"),
+    "export": ("spikefield.deploy.commands", "write a model as ONNX files, checked before they are written"),
     "report": ("spikefield.experiments.commands", "write an experiment's report again"),
 }
 _DEFAULT_PRESET = "quick"
@@ -150,9 +152,9 @@ def _check_config(config: Path) -> None:
     """Refuse a config file that a few lines blow up to gigabytes; what else is wrong is said by the parser."""
     import yaml
 
+    if config.is_file() and config.stat().st_size > _LARGEST_CONFIG_BYTES:
+        raise InputError(f"`config` {config} is larger than {_LARGEST_CONFIG_BYTES} bytes. Give a file of flags.")
     try:
-        if config.stat().st_size > _LARGEST_CONFIG_BYTES:
-            raise InputError(f"`config` {config} is larger than {_LARGEST_CONFIG_BYTES} bytes. Give a file of flags.")
         tokens = list(yaml.scan(config.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
     except (OSError, ValueError, yaml.YAMLError):
         return

@@ -26,6 +26,7 @@ import spikefield.files as files
 from spikefield.errors import InputError
 
 LAYOUT_VERSION = 1
+_HIGHEST_COMPRESSION, _SMALL_BYTES = 1100, 1 << 20  # deflate reaches 1032
 
 
 def save(session: Data, path: str | Path) -> Path:
@@ -60,7 +61,10 @@ def load(path: str | Path) -> Data:
     if not path.is_file():
         raise InputError(f"{path}: no such file. Write prepared sessions with `spikefield prepare SOURCE --out DIR`.")
     try:
+        _check_sizes(path)
         session = Data.load(path)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"{path}: not a readable prepared session ({_one_line(error)}). Prepare its source again."
@@ -76,6 +80,22 @@ def load(path: str | Path) -> Data:
         )
     _check_whole(session, path)
     return session
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse arrays that declare far more than the file holds, before anything of their size is allocated."""
+
+    def check(name: str, item: object) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        declared, held = item.size * item.dtype.itemsize, item.id.get_storage_size()
+        if declared > _HIGHEST_COMPRESSION * held + _SMALL_BYTES:
+            raise InputError(
+                f"{path}: {name} declares {declared} bytes, of which the file holds {held}. Prepare its source again."
+            )
+
+    with h5py.File(path, "r") as file:
+        file.visititems(check)
 
 
 def _check_whole(session: Data, path: Path) -> None:
