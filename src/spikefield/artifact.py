@@ -34,6 +34,7 @@ from spikefield.models.encoder import Encoder, EncoderConfig
 from spikefield.models.transformer import TransformerConfig
 from spikefield.objectives.autoencoding import AutoencodingConfig, MaskedAutoencoder
 from spikefield.objectives.distillation import DistillationConfig, Student
+from spikefield.recordings.session import check_name
 from spikefield.signals.chain import FittedChain
 from spikefield.windows.binned import BinnedSession
 
@@ -268,6 +269,8 @@ def _build(config: dict[str, Any]) -> Network:
     fields = dict(config["encoder"])
     transformer = TransformerConfig(**fields.pop("transformer"))
     encoder = Encoder(EncoderConfig(**fields, transformer=transformer))
+    for session_id in dict(config["space_rows"]):
+        check_name("session", session_id)
     encoder.space.load_rows({s: (int(first), int(count)) for s, (first, count) in config["space_rows"].items()})
     objective = dict(config["objective"])
     if config["kind"] == "student":
