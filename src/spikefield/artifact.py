@@ -2,7 +2,7 @@
 
     config.json                   what the network is, what it was trained on, from what, with which versions; hashes
     weights.safetensors           the network
-    preprocessing.json, .safetensors   the fitted signal chain of every session
+    preprocessing.json, .safetensors   the channels of every session, in order, and its fitted signal chain
     readouts.safetensors          a linear readout for every session whose behaviour was known
     splits.json                   training, validation and test time of every session
     README.md                     the model card
@@ -30,6 +30,7 @@ from torch import Tensor
 
 import spikefield.files as files
 from spikefield.errors import InputError
+from spikefield.hub import OnHub
 from spikefield.models.encoder import Encoder, EncoderConfig
 from spikefield.models.transformer import TransformerConfig
 from spikefield.objectives.autoencoding import AutoencodingConfig, MaskedAutoencoder
@@ -58,7 +59,7 @@ _PACKAGES = ("spikefield", "torch", "torch-brain", "numpy", "scipy", "lightning"
 
 
 @dataclass
-class Model:
+class Model(OnHub):
     """A trained network with all that is needed to use it on the sessions it knows."""
 
     name: str
@@ -93,6 +94,15 @@ class Model:
         )
         if session.chain is not None and not spikes:
             self.chains[session.session_id] = session.chain
+
+    def write_folder(self, folder: Path) -> None:
+        """Write the model's files into an existing folder (`save`)."""
+        save(self, folder)
+
+    @classmethod
+    def read_folder(cls, folder: Path) -> "Model":
+        """Read a model folder (`load`)."""
+        return load(folder)
 
 
 def versions() -> dict[str, str]:
