@@ -1,11 +1,15 @@
 """Axona unit-mode files: settings, two EEG channels, tracked lights, one tetrode with its cut."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 _HEADER = "trial_date Tuesday, 14 Dec 2010\r\ntrial_time 10:44:07\r\ncomments 1838\r\nduration 4\r\n"
+
+FULL_SCALE = 120
+VOLTS_PER_COUNT = 1.5 / np.array([6000, 5000]) / 128
 
 
 @dataclass
@@ -18,7 +22,15 @@ class Truth:
     clusters: np.ndarray
 
 
-def write(folder: Path, *, seconds: int = 4, stem: str = "rec1", seed: int = 0) -> tuple[Path, Truth]:
+def write(
+    folder: Path,
+    *,
+    seconds: int = 4,
+    stem: str = "rec1",
+    planted: Callable[[np.ndarray], np.ndarray] | None = None,
+    seed: int = 0,
+) -> tuple[Path, Truth]:
+    """Write a recording; `planted` gives the two EEG channels, of at most 1, at any times."""
     generator = np.random.default_rng(seed)
     truth = Truth(
         eeg=generator.integers(-128, 127, (250 * seconds, 2)).astype(np.int8),
@@ -26,6 +38,8 @@ def write(folder: Path, *, seconds: int = 4, stem: str = "rec1", seed: int = 0) 
         spikes_s=np.sort(generator.integers(0, 96000 * seconds, 60)) / 96000,
         clusters=generator.integers(0, 4, 60),
     )
+    if planted is not None:
+        truth.eeg = np.rint(FULL_SCALE * planted(np.arange(250 * seconds) / 250)).astype(np.int8)
     truth.lights[10:20, :2] = 1023
     settings = "ADC_fullscale_mv 1500\r\ngain_ch_3 6000\r\ngain_ch_8 5000\r\nEEG_ch_1 4\r\nEEG_ch_2 9\r\n"
     path = folder / f"{stem}.set"

@@ -1,5 +1,6 @@
 """BrainVision triples (header, markers, binary), with the BIDS tables that may lie beside them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ DataFile={stem}.eeg
 Mk1=New Segment,,1,1,0
 """
 RESOLUTION_UV = 0.1
+FULL_SCALE = 10_000
 
 
 def write(
@@ -42,11 +44,17 @@ def write(
     samples: int = 4000,
     rate_hz: float = 1000.0,
     stem: str = "sub-01_ses-A_task-grip_run-0_ieeg",
+    planted: Callable[[np.ndarray], np.ndarray] | None = None,
     seed: int = 0,
 ) -> tuple[Path, np.ndarray]:
-    """Write 3 field channels and a grip force; return the header's path and what is stored, (samples, channels)."""
+    """Write 3 field channels, `planted` by time where given, and a grip force.
+
+    Return the header's path and what is stored, (samples, channels).
+    """
     names = ["LFP_0", "LFP_1", "ECOG_0", "GRIP"]
     stored = np.random.default_rng(seed).integers(-3000, 3000, (samples, len(names)))
+    if planted is not None:
+        stored[:, :3] = np.rint(FULL_SCALE * planted(np.arange(samples) / rate_hz))
     stored = stored.astype("<f4") / 4 if floats else stored.astype("<i2")
     path = folder / f"{stem}.vhdr"
     header = _HEADER.format(

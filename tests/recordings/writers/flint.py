@@ -1,5 +1,6 @@
 """Flint 2012 sessions: MATLAB v5, one or several subjects a file, trials with gaps between them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def write(
     neurons: int = 6,
     compressed: bool = True,
     cells: bool = False,
+    field_potential: Callable[[np.ndarray, int], np.ndarray] = lfp,
     seed: int = 0,
 ) -> list[Truth]:
     """Write a file; entries 1, 2 and 4 of Neuron hold LFP, whose lengths differ by a few samples."""
@@ -50,7 +52,7 @@ def write(
     truths = [_truth(gaps_s, bins, 5.0 + 100 * s) for s in range(subjects)]
     content = np.empty((subjects, 1), dtype=[("Trial", object)])
     for s, truth in enumerate(truths):
-        trials = [_trial(truth, t, neurons, generator) for t in range(len(bins))]
+        trials = [_trial(truth, t, neurons, field_potential, generator) for t in range(len(bins))]
         content[s, 0]["Trial"] = _struct(trials, cells=cells)
         truth.spikes = {k: np.sort(v) for k, v in truth.spikes.items()}
     scipy.io.savemat(path, {"Subject": content}, do_compression=compressed)
@@ -65,7 +67,7 @@ def _truth(gaps_s: tuple[float, ...], bins: tuple[int, ...], start_s: float) -> 
     return Truth(starts, list(bins), np.vstack([velocity(c)[:, :2] for c in clocks]), [1, 2, 4])
 
 
-def _trial(truth: Truth, index: int, neurons: int, generator: np.random.Generator) -> dict:
+def _trial(truth: Truth, index: int, neurons: int, planted: Callable, generator: np.random.Generator) -> dict:
     start, n = truth.starts_s[index], truth.bins[index]
     times = start + np.arange(n) / 100
     entries = []
@@ -76,7 +78,7 @@ def _trial(truth: Truth, index: int, neurons: int, generator: np.random.Generato
         truth.spikes[k] = np.concatenate([truth.spikes.get(k, np.empty(0)), inside])
         samples = 20 * n + {1: 0, 2: -3, 4: 2}.get(k, 0)
         field_potential = (
-            lfp(start + np.arange(samples) / LFP_RATE_HZ, k) if k in truth.lfp_entries else np.empty((0, 0))
+            planted(start + np.arange(samples) / LFP_RATE_HZ, k) if k in truth.lfp_entries else np.empty((0, 0))
         )
         entries.append(
             {

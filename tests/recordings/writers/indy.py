@@ -1,5 +1,6 @@
 """O'Doherty & Makin sessions: `.mat` (MATLAB 7.3) and its NWB 1 broadband, with the quirks of the public files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from writers import matlab73
 RATE_HZ = 24414.34
 START_S = 1234.5
 CONVERSION_V = 2.5e-7
+FULL_SCALE = 10_000
 
 
 @dataclass
@@ -118,16 +120,20 @@ def write_nwb(
     gap: tuple[int, float] | None = None,
     compression: str | None = "gzip",
     version: str = "NWB-1.0.5",
+    planted: Callable[[np.ndarray], np.ndarray] | None = None,
     seed: int = 0,
 ) -> BroadbandTruth:
-    """Write a broadband file; `gap` = (first sample after it, seconds without samples)."""
+    """Write a broadband file; `gap` = (first sample after it, seconds without samples).
+
+    `planted` gives (samples, channels) of at most 1 at any times, stored as `FULL_SCALE` counts.
+    """
     samples = round(seconds * RATE_HZ)
     times = start_s + np.arange(samples) / RATE_HZ
     if gap:
         times[gap[0] :] += gap[1]
     noise = np.random.default_rng(seed).normal(0, 40, (samples, len(names)))
     wave = 1500 * np.sin(2 * np.pi * 7 * times)[:, None] * np.linspace(0.5, 1, len(names))
-    counts = np.rint(wave + noise).astype(np.int16)
+    counts = np.rint(wave + noise if planted is None else FULL_SCALE * planted(times)).astype(np.int16)
     places = np.column_stack([np.arange(len(names)) * 4e-4, np.arange(len(names)) * 8e-4, np.zeros(len(names))])
     with h5py.File(path, "w") as file:
         file.create_dataset("nwb_version", data=np.bytes_(version))

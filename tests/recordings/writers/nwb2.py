@@ -1,6 +1,7 @@
 """NWB 2 files through pynwb: units, several ElectricalSeries, behaviour on its own clock, trials."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from pynwb.behavior import BehavioralTimeSeries, Position
 from pynwb.ecephys import LFP, ElectricalSeries
 
 CONVERSION_V = 1e-6
+FULL_SCALE = 10_000
 
 
 @dataclass
@@ -45,9 +47,13 @@ def _write(
     lfp: bool = True,
     raw: bool = True,
     offset_v: float = 0.0,
+    planted: Callable[[np.ndarray], np.ndarray] | None = None,
     seed: int = 0,
 ) -> Truth:
-    """Write a file; `gap` = (first LFP sample after it, seconds without samples) puts the LFP on time stamps."""
+    """Write a file; `gap` = (first LFP sample after it, seconds without samples) puts the LFP on time stamps.
+
+    `planted` gives (samples, channels) of at most 1 at any times, stored as `FULL_SCALE` counts of the LFP.
+    """
     generator = np.random.default_rng(seed)
     file = pynwb.NWBFile(
         session_description="synthetic", identifier="id-1", session_start_time=datetime(2020, 1, 1, tzinfo=UTC)
@@ -69,13 +75,15 @@ def _write(
         trials_s=np.array([(0.3, 1.0), (1.2, 2.0), (2.0, 3.1)]),
         places_um=places[1:],
     )
+    stamps = truth.lfp_start_s + np.arange(len(truth.lfp)) / truth.lfp_rate_hz
+    if gap:
+        stamps[gap[0] :] += gap[1]
+    if planted is not None:
+        truth.lfp = np.rint(FULL_SCALE * planted(stamps)).astype(np.int16)
     if lfp:
         region = file.create_electrode_table_region(region=[1, 2, 3], description="LFP channels")
-        clock = {"rate": truth.lfp_rate_hz, "starting_time": truth.lfp_start_s}
-        if gap:
-            stamps = truth.lfp_start_s + np.arange(len(truth.lfp)) / truth.lfp_rate_hz
-            stamps[gap[0] :] += gap[1]
-            clock = {"timestamps": stamps}
+        even = {"rate": truth.lfp_rate_hz, "starting_time": truth.lfp_start_s}
+        clock = {"timestamps": stamps} if gap else even
         series = ElectricalSeries(
             name="LFP", data=truth.lfp, electrodes=region, conversion=CONVERSION_V, offset=offset_v, **clock
         )
