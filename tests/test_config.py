@@ -10,12 +10,14 @@ from spikefield.config import (
     PRESETS,
     ExperimentConfig,
     lfp_encoder,
+    load_preset,
     preset_path,
     spike_encoder,
     student_encoder,
     window_bins,
 )
 from spikefield.errors import InputError
+from spikefield.models.transformer import TransformerConfig
 
 
 def test_every_preset_has_its_file_and_every_file_its_preset():
@@ -32,6 +34,22 @@ def test_the_largest_count_follows_the_recordings(sessions, largest, expected):
     session = replace(sessions[0], counts=counts)
     assert spike_encoder(tiny.config(), [session]).max_count == expected
     assert spike_encoder(tiny.config(max_count=3), [session]).max_count == 3
+
+
+@pytest.mark.parametrize(
+    ("units", "dim", "expected"), [(95, 64, 16), (40, 64, 16), (17, 64, 8), (17, 48, 8), (3, 64, 1)]
+)
+def test_patches_of_units_leave_some_to_hide(sessions, units, dim, expected):
+    few = replace(sessions[0], counts=np.ones((sessions[0].n_bins, units), np.int32))
+    many = replace(few, counts=np.ones((few.n_bins, 200), np.int32))
+    config = tiny.config(spike_patch=None, transformer=TransformerConfig(dim=dim, n_layers=1, n_heads=2))
+    assert spike_encoder(config, [few, many]).patch_size == expected
+
+
+def test_a_preset_is_read_from_its_file():
+    quick, paper = load_preset("quick"), load_preset("paper")
+    assert quick.autoencoding.co_smoothing and not paper.autoencoding.co_smoothing
+    assert (quick.transformer.dim, paper.transformer.dim, paper.spike_patch) == (64, 256, 64)
 
 
 def test_one_patch_holds_all_channels_unless_told(sessions):

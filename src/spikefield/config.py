@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from jsonargparse import ArgumentParser
 
 from spikefield.errors import InputError
 from spikefield.models.encoder import EncoderConfig
@@ -18,6 +19,7 @@ from spikefield.windows.binned import BinnedSession, BinningConfig
 PRESETS = ("quick", "compact", "paper")
 _WINDOW_S, _FEWEST_WINDOW_BINS = 2.5, 50
 _SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT = 5, 20
+_LARGEST_SPIKE_PATCH, _FEWEST_SPIKE_PATCHES = 16, 3
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class ExperimentConfig:
     """One experiment: how sessions become bins, how large the networks are, and how long they train.
 
     `window_s` None is 2.5 s, but no fewer than 50 bins.
+    `spike_patch` None cuts the units of the smallest session into three patches or more, of 16 units at most.
     `lfp_patch` None puts all channels of a session into one patch, so that each bin is one token.
     `max_count` None follows the recordings: the count that all but one bin in a thousand stay below, 5 to 20.
     `causal` makes the student, and it alone, see no future but `look_ahead_bins`, and `attention_s` back in a layer.
@@ -32,7 +35,7 @@ class ExperimentConfig:
 
     binning: BinningConfig = field(default_factory=BinningConfig)
     window_s: float | None = None
-    spike_patch: int = 64
+    spike_patch: int | None = None
     lfp_patch: int | None = None
     max_count: int | None = None
     student_channel_dropout: float = 0.5
@@ -68,13 +71,32 @@ def preset_path(name: str) -> Path:
     return Path(__file__).parent / "configs" / f"{name}.yaml"
 
 
+def load_preset(name: str) -> ExperimentConfig:
+    """Return a preset as it stands in its file.
+
+    Raises:
+        InputError: no such preset.
+    """
+    parser = ArgumentParser(default_config_files=[str(preset_path(name))])
+    parser.add_class_arguments(ExperimentConfig, as_group=False)
+    return ExperimentConfig(**vars(parser.instantiate(parser.get_defaults())))
+
+
 def spike_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> EncoderConfig:
     """Return the spike encoder that suits these sessions."""
     max_count = config.max_count
     if max_count is None:
         highest = max(float(np.quantile(s.require("spikes"), 0.999)) for s in sessions)
         max_count = int(np.clip(np.ceil(highest), _SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT))
-    return EncoderConfig("spikes", config.spike_patch, max_count, transformer=config.transformer)
+    patch = config.spike_patch or _spike_patch(config.transformer.dim, sessions)
+    return EncoderConfig("spikes", patch, max_count, transformer=config.transformer)
+
+
+def _spike_patch(dim: int, sessions: Sequence[BinnedSession]) -> int:
+    """Return the largest patch that leaves the session with fewest units enough patches to hide some of them."""
+    fewest = min(s.require("spikes").shape[1] for s in sessions)
+    allowed = [size for size in range(1, _LARGEST_SPIKE_PATCH + 1) if dim % size == 0]
+    return max((size for size in allowed if -(-fewest // size) >= _FEWEST_SPIKE_PATCHES), default=1)
 
 
 def lfp_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> EncoderConfig:

@@ -5,18 +5,21 @@ import math
 import pytest
 import torch
 from objective_batches import PATCH, SMALL, alone, encoder_of, together
+from torch.nn import functional
 
 import spikefield.objectives.autoencoding as autoencoding
 from spikefield.errors import InputError
 from spikefield.models.encoder import bin_positions
+from spikefield.models.predictor import CoSmoother
 from spikefield.objectives.autoencoding import AutoencodingConfig, MaskedAutoencoder, gaussian_loss, poisson_loss
 from spikefield.objectives.masking import VisibleSet, hide_tokens
 
 
-@pytest.fixture(params=["spikes", "lfp"])
+@pytest.fixture(params=["spikes", "co-smoothed spikes", "lfp"])
 def network(request):
-    encoder = encoder_of(request.param)
-    return MaskedAutoencoder(encoder, AutoencodingConfig(predictor=SMALL)).eval()
+    smoothed, _, modality = request.param.rpartition(" ")
+    config = AutoencodingConfig(predictor=SMALL, co_smoothing=bool(smoothed))
+    return MaskedAutoencoder(encoder_of(modality), config).eval()
 
 
 def generator(seed=5):
@@ -42,6 +45,23 @@ def test_nothing_hidden_costs_nothing(loss):
     assert float(loss(torch.randn(1, 2, 3, 4), torch.ones(1, 2, 3, 4), torch.zeros(1, 2, 3, 4, dtype=torch.bool))) == 0
 
 
+def slow_prediction(predictor, encoded, space, places):
+    """Fill in the hidden places with mask tokens and look at all of them."""
+    guess = [encoded.get((t, p), predictor.mask_token + space[p]) for t, p in places]
+    positions = torch.tensor([[t for t, _ in places]])
+    return predictor.head(predictor.transformer(predictor.narrow(torch.stack(guess))[None], positions, None))[0]
+
+
+def slow_co_smoothing(predictor, encoded, space, places):
+    """Predict each place from the mean of its bin's visible tokens, from zeros where there are none."""
+    predicted = []
+    for t, p in places:
+        seen = [token for (time, _), token in encoded.items() if time == t]
+        mean = torch.stack(seen).mean(0) if seen else torch.zeros_like(space[p])
+        predicted.append(predictor.head(functional.silu(predictor.mix(mean) + space[p])))
+    return torch.stack(predicted)
+
+
 def slow_losses(network, batch, visible):
     """The whole pass for one window alone, visible token by visible token; return (sum of losses, number of values)."""
     encoder, predictor = network.encoder, network.predictor
@@ -53,13 +73,8 @@ def slow_losses(network, batch, visible):
     seen = [(t, p) for t, p in places if visible[t, p]]
     kept = torch.stack([tokens.values[0, t, p] for t, p in seen])[None]
     encoded = encoder.transformer(kept, torch.tensor([[t for t, _ in seen]]), None)[0]
-    guess = [
-        encoded[seen.index((t, p))] if visible[t, p] else predictor.mask_token + tokens.space[0, p] for t, p in places
-    ]
-    filled = predictor.transformer(
-        predictor.narrow(torch.stack(guess))[None], torch.tensor([[t for t, _ in places]]), None
-    )
-    predicted = predictor.head(filled)[0]
+    fill = slow_co_smoothing if isinstance(predictor, CoSmoother) else slow_prediction
+    predicted = fill(predictor, dict(zip(seen, encoded, strict=True)), tokens.space[0], places)
     each = []
     for i, (t, p) in enumerate(places):
         for slot in range(PATCH):

@@ -9,16 +9,21 @@ from torch.nn import functional
 
 from spikefield.errors import InputError
 from spikefield.models.encoder import Encoder, Windows, bin_positions
-from spikefield.models.predictor import Predictor
+from spikefield.models.predictor import CoSmoother, Predictor
 from spikefield.models.transformer import TransformerConfig
 from spikefield.objectives.masking import gather_tokens, hide_tokens, scatter_tokens
 
 
 @dataclass(frozen=True)
 class AutoencodingConfig:
-    """How much is hidden, and the size of the predictor."""
+    """How much is hidden, and what fills it in.
+
+    `co_smoothing` reads hidden units from the representation of their own bin, in place of the predictor; for spikes
+    alone, since a field potential's bin may be a single token.
+    """
 
     mask_ratio: float = 0.6
+    co_smoothing: bool = False
     predictor: TransformerConfig = field(default_factory=lambda: TransformerConfig(dim=48, n_layers=2))
 
     def __post_init__(self) -> None:
@@ -33,11 +38,11 @@ class MaskedAutoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = encoder
-        self.predictor = Predictor(
-            config.predictor,
-            encoder_dim=encoder.config.transformer.dim,
-            patch_size=encoder.config.patch_size,
-        )
+        dim, patch_size = encoder.config.transformer.dim, encoder.config.patch_size
+        if config.co_smoothing and encoder.config.modality == "spikes":
+            self.predictor = CoSmoother(dim=dim, patch_size=patch_size)
+        else:
+            self.predictor = Predictor(config.predictor, encoder_dim=dim, patch_size=patch_size)
 
     def forward(self, windows: Windows, *, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
         """Return the loss of one batch: mean over the hidden, real values."""
