@@ -30,7 +30,7 @@ def drain(source: Source, *, until: int = 10**9, within_s: float = 5.0) -> Block
 def test_replay_gives_every_sample_with_its_time(tmp_path):
     session = tiny.session(0, seconds=10.0)
     save(session, tmp_path / "s0.h5")
-    source = open_source("file", str(tmp_path / "s0.h5"), speed=float("inf"))
+    source = open_source("file", str(tmp_path / "s0.h5"), speed=0.0)
     got = drain(source)
     np.testing.assert_array_equal(got.samples, np.asarray(session.lfp.signal))
     np.testing.assert_allclose(got.times_s, np.arange(500) / 50)
@@ -74,8 +74,8 @@ def test_a_raw_recording_is_replayed(tmp_path):
 def test_what_cannot_be_replayed_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         open_source("file", str(tmp_path / "none.h5"))
-    with pytest.raises(InputError, match="`speed` must be more than 0, got 0"):
-        FileSource(tiny.session(0), speed=0.0)
+    with pytest.raises(InputError, match="`speed` must be 0 or more, got -1.0"):
+        FileSource(tiny.session(0), speed=-1.0)
     with pytest.raises(InputError, match="holds no field potential to replay"):
         FileSource(tiny.session(0, without=("lfp",)))
 
@@ -209,7 +209,7 @@ def block(n=10, dtype="<f4", seed=0):
 
 def test_zmq_loopback_with_a_gap_and_an_end(publisher, monkeypatch):
     source = publisher.send_until_heard(monkeypatch, block())
-    assert (source.rate_hz, source.n_channels, source.channel_ids, source.is_integer) == (1000.0, 2, ("a", "b"), False)
+    assert (source.rate_hz, source.n_channels, source.channel_ids) == (1000.0, 2, ("a", "b"))
     publisher.first += 5
     publisher.send(block(seed=1))
     publisher.send(block(seed=2), time_s=7.0)
@@ -276,8 +276,8 @@ def test_zmq_addresses_that_do_not_work():
 class Fake(Source):
     """A source of which only what it announces matters."""
 
-    def __init__(self, ids, *, integers=False, named=True):
-        self.name, self.rate_hz, self.n_channels, self.is_integer = "rig", 1000.0, len(ids), integers
+    def __init__(self, ids, *, named=True):
+        self.name, self.rate_hz, self.n_channels = "rig", 1000.0, len(ids)
         self.channel_ids = tuple(ids) if named else None
 
     def read(self, *, timeout_s):
@@ -298,7 +298,6 @@ def test_the_same_channels_need_no_map():
         (Fake("abc"), "must send the model's 2 channels, got 3"),
         (Fake("ba"), "sends the model's 2 channels in another order"),
         (Fake("ax"), "channel 2 is 'x' instead of 'b'"),
-        (Fake("ab", integers=True), "sends integer counts, the model learned a physical unit"),
     ],
 )
 def test_other_channels_name_the_map(source, message):
@@ -309,7 +308,7 @@ def test_other_channels_name_the_map(source, message):
 def test_a_map_orders_scales_and_says_what_is_missing(tmp_path):
     path = tmp_path / "map.csv"
     path.write_text("source,model,scale\nz,a,2\nx,c,0.5\n")
-    matched = match_channels(Fake("xyz", integers=True), ("a", "b", "c"), path)
+    matched = match_channels(Fake("xyz"), ("a", "b", "c"), path)
     got = matched.apply(np.array([[1, 2, 3], [4, 5, 6]], np.int16))
     np.testing.assert_array_equal(got, [[6, np.nan, 0.5], [12, np.nan, 2.0]])
     assert matched.missing == ("b",)
@@ -336,9 +335,16 @@ def test_a_map_that_does_not_fit_is_refused(tmp_path, text, message):
         match_channels(Fake("xy"), ("a", "b"), tmp_path / "map.csv")
 
 
-def test_counts_need_a_scale(tmp_path):
-    (tmp_path / "map.csv").write_text("source,model\nx,a\n")
-    with pytest.raises(InputError, match="every line needs a `scale` in volts a count"):
-        match_channels(Fake("xy", integers=True), ("a", "b"), tmp_path / "map.csv")
+def test_counts_stay_counts_unless_they_are_scaled(tmp_path):
+    counts = block(dtype="<i2")
+    same = match_channels(Fake("ab"), ("a", "b"))
+    assert same.apply(counts).dtype == np.int16  # for the decoder to refuse where volts were learned
+    np.testing.assert_allclose(match_channels(Fake("ab"), ("a", "b"), scale=0.25).apply(counts), counts * 0.25)
+    (tmp_path / "map.csv").write_text("source,model,scale\nb,a,2\n")
+    np.testing.assert_array_equal(
+        match_channels(Fake("ab"), ("a",), tmp_path / "map.csv", scale=0.5).apply(counts)[:, 0], counts[:, 1]
+    )
+    with pytest.raises(InputError, match="`scale` must be a number other than 0, got 0"):
+        match_channels(Fake("ab"), ("a", "b"), scale=0.0)
     with pytest.raises(InputError, match="not a readable CSV"):
         match_channels(Fake("xy"), ("a", "b"), tmp_path / "none.csv")

@@ -1,14 +1,14 @@
 """Bring a source's channels to those that the model learned: by name, or by a file that says which is which.
 
     source,model,scale          a CSV with this first line; `scale` may be left out
-    EEG 1,c0,2.5e-7             model's unit for one of the source's: volts a count
+    EEG 1,c0,2.5e-7             model's unit for one of the source's: volts of a count
     EEG 3,c1,2.5e-7
 
 A channel of the model that no line names is missing: it comes as NaN and is treated as a bad channel, by policy.
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,14 @@ class ChannelMap:
     scale: Float[np.ndarray, " channel"]
     missing: tuple[str, ...]
 
-    def apply(self, samples: Shaped[np.ndarray, "sample source_channel"]) -> Float[np.ndarray, "sample channel"]:
+    def apply(self, samples: Shaped[np.ndarray, "sample source_channel"]) -> Shaped[np.ndarray, "sample channel"]:
         """Return the model's channels, NaN where one is missing."""
         if self.is_identity:
-            return np.asarray(samples, np.float64)
-        mapped = samples[:, self.column] * self.scale
-        mapped[:, self.column < 0] = np.nan
-        return mapped
+            return samples
+        mapped = samples[:, self.column]
+        if (self.scale != 1).any():
+            mapped = mapped * self.scale
+        return np.where(self.column >= 0, mapped, np.nan) if self.missing else mapped
 
     @property
     def is_identity(self) -> bool:
@@ -40,15 +41,21 @@ class ChannelMap:
         return bool((self.column == np.arange(len(self.column))).all() and (self.scale == 1).all())
 
 
-def match_channels(source: Source, channel_ids: tuple[str, ...], path: Path | None = None) -> ChannelMap:
-    """Match a source to the model's channels.
+def match_channels(
+    source: Source, channel_ids: tuple[str, ...], path: Path | None = None, *, scale: float = 1.0
+) -> ChannelMap:
+    """Match a source to the model's channels; `scale` is the model's unit for one of the source's.
 
     Raises:
-        InputError: number, names or order differ, or integers come where the model learned another unit, and no map
-            says how they belong together.
+        InputError: number, names or order differ and no map says how they belong together, or the map does not fit.
     """
-    if path is not None:
-        return _by_file(path, source, channel_ids)
+    if not np.isfinite(scale) or scale == 0:
+        raise InputError(f"`scale` must be a number other than 0, got {scale}. 1 leaves the samples as they are.")
+    matched = _by_file(path, source, channel_ids) if path else _by_name(source, channel_ids)
+    return replace(matched, scale=matched.scale * scale)
+
+
+def _by_name(source: Source, channel_ids: tuple[str, ...]) -> ChannelMap:
     remedy = "Say which channel is which with --channel-map FILE (lines of source,model,scale)."
     n = len(channel_ids)
     if source.n_channels != n:
@@ -61,8 +68,6 @@ def match_channels(source: Source, channel_ids: tuple[str, ...], path: Path | No
             f"{source.name} must send the model's channels, but channel {first + 1} is "
             f"{source.channel_ids[first]!r} instead of {channel_ids[first]!r}. {remedy}"
         )
-    if source.is_integer:
-        raise InputError(f"{source.name} sends integer counts, the model learned a physical unit. {remedy}")
     return ChannelMap(np.arange(n), np.ones(n), ())
 
 
@@ -70,8 +75,6 @@ def _by_file(path: Path, source: Source, channel_ids: tuple[str, ...]) -> Channe
     column, scale = np.full(len(channel_ids), -1), np.ones(len(channel_ids))
     source_ids = source.channel_ids or tuple(str(i) for i in range(source.n_channels))
     rows = _rows(path)
-    if source.is_integer and any(row.get("scale") in (None, "") for row in rows):
-        raise InputError(f"{path}: {source.name} sends integer counts, so every line needs a `scale` in volts a count.")
     for number, row in enumerate(rows, start=2):
         where = f"{path}, line {number}"
         theirs, ours = (row.get(key) or "" for key in ("source", "model"))

@@ -48,7 +48,6 @@ class LslSource(Source):
             raise InputError(f"LSL stream {name!r} was found but does not open ({error}). Start it again.") from error
         self.rate_hz = float(described.sfreq)
         self.n_channels = int(described.n_channels)
-        self.is_integer = np.issubdtype(np.dtype(described.dtype), np.integer)
         names = described.get_channel_names()
         self.channel_ids = tuple(map(str, names)) if names and all(names) else None
 

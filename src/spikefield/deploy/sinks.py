@@ -143,10 +143,10 @@ class Writer:
     `dropped` counts the bins that never reached the sink; `error` is why it gave up, if it did.
     """
 
-    def __init__(self, sink: Sink, *, most_waiting: int = _MOST_WAITING) -> None:
+    def __init__(self, sink: Sink, *, most_waiting: int | None = None) -> None:
         self._sink = sink
         self._waiting: deque[Row] = deque()
-        self._most_waiting = most_waiting
+        self._most_waiting = most_waiting or _MOST_WAITING
         self._changed = threading.Condition()
         self._closing = False
         self.dropped = 0

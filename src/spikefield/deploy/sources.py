@@ -4,6 +4,7 @@ A source hands over what has come since it was last asked, with the time of ever
 jitter in these times. Samples that piled up beyond a second are skipped, oldest first, and counted.
 """
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -63,7 +64,6 @@ class Source(ABC):
     rate_hz: float
     n_channels: int
     channel_ids: tuple[str, ...] | None = None
-    is_integer: bool = False
     is_replay: bool = False
     ended: bool = False
     truth: Truth | None = None
@@ -81,13 +81,13 @@ class Source(ABC):
 
 
 class FileSource(Source):
-    """A recording, replayed at `speed` times its own rate (infinite: as fast as it is read). Nothing is skipped."""
+    """A recording, replayed at `speed` times its own rate (0: as fast as it is read). Nothing is skipped."""
 
     is_replay = True
 
     def __init__(self, session: Data, *, speed: float = 1.0) -> None:
-        if not speed > 0:
-            raise InputError(f"`speed` must be more than 0, got {speed}. 1 is true speed, inf as fast as possible.")
+        if not 0 <= speed < math.inf:
+            raise InputError(f"`speed` must be 0 or more, got {speed}. 1 is true speed, 0 as fast as it is decoded.")
         if not layout.has_lfp(session):
             raise InputError(f"session {session.session.id!r} holds no field potential to replay. Choose another file.")
         self.name = str(session.session.id)
@@ -104,7 +104,7 @@ class FileSource(Source):
         self._began_s: float | None = None
 
     def read(self, *, timeout_s: float) -> Block | None:
-        """Return the samples that are due; at infinite speed, the next 10 ms."""
+        """Return the samples that are due; at speed 0, the next 10 ms."""
         if self._began_s is None:
             self._began_s = time.perf_counter()
         end = self._due(timeout_s)
@@ -112,7 +112,7 @@ class FileSource(Source):
             return None
         index = np.arange(self._next, end)
         now = time.perf_counter()
-        due_s = now if np.isinf(self._speed) else self._began_s + end / (self.rate_hz * self._speed)
+        due_s = now if not self._speed else self._began_s + end / (self.rate_hz * self._speed)
         block = Block(self._lfp[self._next : end], self._first_s + index / self.rate_hz, min(due_s, now))
         self._next = end
         self.ended = end >= len(self._lfp)
@@ -121,7 +121,7 @@ class FileSource(Source):
     def _due(self, timeout_s: float) -> int:
         """Return the end of the samples that are due, waiting for the next chunk."""
         wanted = min(self._next + self._chunk, len(self._lfp))
-        if np.isinf(self._speed):
+        if not self._speed:
             return wanted
         assert self._began_s is not None
         samples_a_second = self.rate_hz * self._speed

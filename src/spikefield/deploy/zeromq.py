@@ -81,7 +81,6 @@ class ZmqSource(Source):
         header, samples = self._kept
         self.rate_hz = float(header["rate_hz"])
         self.n_channels = samples.shape[1]
-        self.is_integer = samples.dtype.kind in "iu"
         ids = header.get("channel_ids")
         self.channel_ids = tuple(map(str, ids)) if ids else None
 
