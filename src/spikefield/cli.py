@@ -112,7 +112,9 @@ def _call(name: str, function: Callable[..., None], flags: list[str]) -> None:
         _add_config(parser)
     try:
         values = vars(parser.instantiate(parser.parse_args(flags)))
-    except (ArgumentError, TypeError) as error:
+    except InputError:
+        raise
+    except (ArgumentError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{error}. `spikefield {name} --help` lists the flags.") from error
     function(**_arguments(values, parameters))
 

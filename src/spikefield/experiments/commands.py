@@ -25,6 +25,7 @@ from spikefield.recordings import session as layout
 from spikefield.recordings.simulator import SimulatorConfig, ceiling_r2, simulate_sessions
 from spikefield.training.loop import EpochRecord
 from spikefield.training.optimiser import OptimiserConfig
+from spikefield.training.processes import is_first
 from spikefield.training.stages import RunConfig
 from spikefield.training.stages import distill as train_student
 from spikefield.training.stages import finetune as train_further
@@ -320,6 +321,8 @@ def _keep(
     out: Path, model: Model, scored: Sequence[BinnedSession], curve: Sequence[EpochRecord], run: RunConfig
 ) -> None:
     """Score and write the model; its checkpoints have served then. Of many processes the first one does it."""
+    if not is_first():
+        return
     scoring.score_model(model, scored)
     with files.whole(out) as temporary:
         temporary.mkdir(parents=True)

@@ -16,6 +16,7 @@ from spikefield.experiments.fanout import default_workers, fan_out
 from spikefield.experiments.forecast import forecast
 from spikefield.experiments.runner import Experiment, Runner
 from spikefield.experiments.workspace import Workspace
+from spikefield.training.processes import is_first
 from spikefield.windows.binned import BinnedSession
 
 log = logging.getLogger("spikefield")
@@ -60,9 +61,11 @@ def run_experiment(
     pieces = runner.pieces()
     if runner.missing():
         log.info(forecast(experiment, workers=workers or default_workers()))
-    else:
+    if not runner.missing() or config.hardware.devices * config.hardware.num_nodes > 1:
         workers, ray_address = 1, None
     folders = fan_out(runner, pieces, workers=workers, ray_address=ray_address, progress=progress)
+    if not is_first():
+        return out / "report.html"
     log.info("writing the report")
     return outputs.write_outputs(
         workspace,

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import psutil
 import spikefield.files as files
 import spikefield.training.checkpoint as checkpoint
 from spikefield.errors import InputError
+from spikefield.training.processes import is_first, wait_for_all
 
 _STAGE_FILE = "stage.json"
 _SAMPLING_S = 0.1
@@ -39,6 +41,10 @@ def content_key(*parts: Any) -> str:
     """Return a hash of plain values, dataclasses and paths' contents given as text."""
     text = json.dumps([asdict(p) if is_dataclass(p) and not isinstance(p, type) else p for p in parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class _NotFirst(Exception):
+    """Throws away what a process made that the first process of the run makes too."""
 
 
 class Workspace:
@@ -72,12 +78,16 @@ class Workspace:
         path = self.out / folder
         if (path / _STAGE_FILE).exists() and files.read_json(path / _STAGE_FILE)["key"] == key:
             return path
-        with files.whole(path) as temporary, _Meter() as meter:
+        with suppress(_NotFirst), files.whole(path) as temporary, _Meter() as meter:
             temporary.mkdir(parents=True)
             run(temporary)
+            if not is_first():
+                raise _NotFirst
             record = StageRecord(*label, seconds=meter.seconds(), peak_memory_mb=meter.peak_mb)
             (temporary / _STAGE_FILE).write_text(json.dumps({"key": key, **asdict(record)}, indent=2))
-        checkpoint.remove(checkpoint.folder_for(path, key))
+        if is_first():
+            checkpoint.remove(checkpoint.folder_for(path, key))
+        wait_for_all()
         return path
 
     def checkpoints(self, folder: str, *, key: str) -> Path:

@@ -57,11 +57,12 @@ class Objective(lightning.LightningModule, ABC):
         self.generator = torch.Generator()
         self.steps_per_epoch = 1
         self.epoch = 0
+        self.share = Share(0, 1, 1)
         self._sums: dict[str, Tensor] = {}
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Return the loss of a batch; randomness comes from `generator` alone."""
+        """Return the loss of a batch, the rows `self.share`; randomness comes from `generator` alone."""
 
     def on_train_epoch_start(self) -> None:
         """Start the mean of the training loss, unless an interrupted epoch goes on."""
@@ -78,8 +79,9 @@ class Objective(lightning.LightningModule, ABC):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One step of the optimiser."""
+        self.share = self._share(self.trainer.train_dataloader, batch, index)
         value = self.loss(batch, self.generator)
-        return value * self._weigh("train", value, self._share(self.trainer.train_dataloader, batch, index))
+        return value * self._weigh("train", value)
 
     def on_validation_epoch_start(self) -> None:
         """Start the mean of the validation loss."""
@@ -87,8 +89,8 @@ class Objective(lightning.LightningModule, ABC):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Score held-out time, with the same tokens hidden in every validation."""
-        value = self.loss(batch, torch.Generator().manual_seed(mixed_seed(_VALIDATION_SEED, index)))
-        self._weigh("valid", value, self._share(self.trainer.val_dataloaders, batch, index))
+        self.share = self._share(self.trainer.val_dataloaders, batch, index)
+        self._weigh("valid", self.loss(batch, torch.Generator().manual_seed(mixed_seed(_VALIDATION_SEED, index))))
 
     def sums(self, kind: str) -> list[float]:
         """Return [sum of losses, number of windows] of this epoch so far, over all processes."""
@@ -105,10 +107,10 @@ class Objective(lightning.LightningModule, ABC):
         del self._sums[kind]
         return total / n_windows
 
-    def _weigh(self, kind: str, value: Tensor, share: Share) -> float:
+    def _weigh(self, kind: str, value: Tensor) -> float:
         """Add a loss to its mean; return the weight that makes the processes' mean that of the global batch."""
-        self._sums[kind] += torch.stack([value.detach().float(), value.new_ones(()).float()]) * share.count
-        return share.count * self.trainer.world_size / share.total
+        self._sums[kind] += torch.stack([value.detach().float(), value.new_ones(()).float()]) * self.share.count
+        return self.share.count * self.trainer.world_size / self.share.total
 
     def _share(self, loader: Any, batch: Batch, index: int) -> Share:
         n_windows = len(batch.session_ids)

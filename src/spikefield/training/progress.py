@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -71,9 +72,8 @@ class Progress(Callback):
         self._resumed = self._load()
         self._saved_at = time.monotonic()
         n_epochs = objective.config.epochs
-        self._bar = tqdm(
-            total=n_epochs, initial=self.epoch, desc=label, unit="epoch", disable=None if progress else True
-        )
+        shown = progress and rank_zero_only.rank == 0
+        self._bar = tqdm(total=n_epochs, initial=self.epoch, desc=label, unit="epoch", disable=None if shown else True)
 
     @property
     def best_epoch(self) -> int | None:

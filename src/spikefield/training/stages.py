@@ -45,7 +45,14 @@ class _Autoencoding(Objective):
     network: MaskedAutoencoder
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        self._pass_over(batch, generator)
         return self.network(batch, generator=generator)
+
+    def _pass_over(self, batch: Batch, generator: torch.Generator) -> None:
+        """Draw what hides the tokens of the rows that other processes hold before these."""
+        if self.share.first:
+            patches, _ = self.network.encoder.channels(batch)
+            torch.rand(self.share.first, patches.shape[1] * patches.shape[2], generator=generator)
 
 
 class _Distillation(Objective):
