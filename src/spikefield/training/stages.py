@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from spikefield.errors import InputError
 from spikefield.evaluation.embedding import embed
 from spikefield.models.encoder import Encoder, EncoderConfig
+from spikefield.models.tokenizer import patch_count
 from spikefield.objectives.autoencoding import AutoencodingConfig, MaskedAutoencoder
 from spikefield.objectives.distillation import DistillationConfig, Student
 from spikefield.training.loop import EpochRecord, HardwareConfig, Objective, fit, loaders
@@ -50,9 +51,10 @@ class _Autoencoding(Objective):
 
     def _pass_over(self, batch: Batch, generator: torch.Generator) -> None:
         """Draw what hides the tokens of the rows that other processes hold before these."""
-        if self.share.first:
-            patches, _ = self.network.encoder.channels(batch)
-            torch.rand(self.share.first, patches.shape[1] * patches.shape[2], generator=generator)
+        present = batch.channel_valid if batch.unit_valid is None else batch.unit_valid
+        if self.share.first and present is not None:
+            n_patches = patch_count(present.shape[1], self.network.encoder.config.patch_size)
+            torch.rand(self.share.first, batch.time_valid.shape[1] * n_patches, generator=generator)
 
 
 class _Distillation(Objective):
