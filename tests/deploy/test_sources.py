@@ -12,7 +12,7 @@ import tiny
 from spikefield.deploy import lsl, zeromq
 from spikefield.deploy.channel_map import match_channels
 from spikefield.deploy.sinks import Row
-from spikefield.deploy.sources import BACKLOG_S, Block, FileSource, Source, newest, open_file, open_source
+from spikefield.deploy.sources import BACKLOG_S, Block, FileSource, Source, Truth, newest, open_file, open_source
 from spikefield.errors import InputError
 from spikefield.recordings.session import save
 
@@ -64,6 +64,14 @@ def test_replay_knows_the_truth_circular_dims_as_in_training():
     at = source.truth.times_s[[30, 40]]
     np.testing.assert_allclose(source.truth.at(at)[:, 0], np.cos(np.deg2rad([30, 40])))
     assert np.isnan(source.truth.at(np.array([1e6]))).all()
+
+
+def test_truth_is_interpolated_as_numpy_does():
+    rng = np.random.default_rng(0)
+    times_s, values = np.sort(rng.uniform(0, 10, 200)), rng.normal(size=(200, 2))
+    wanted_s = np.concatenate([rng.uniform(-1, 11, 500), times_s])
+    expected = [np.interp(wanted_s, times_s, column, np.nan, np.nan) for column in values.T]
+    np.testing.assert_allclose(Truth(("a", "b"), times_s, values).at(wanted_s), np.stack(expected, axis=1), atol=1e-9)
 
 
 def test_a_raw_recording_is_replayed(tmp_path):
