@@ -26,6 +26,7 @@ from spikefield.errors import InputError
 from spikefield.recordings import session as layout
 from spikefield.recordings.readers import npz as npz_reader
 from spikefield.report import reading
+from spikefield.training.loop import HardwareConfig
 
 FUZZ = Path(__file__).parents[1] / "benchmarks/fuzz.py"
 
@@ -108,6 +109,16 @@ def test_a_pickle_for_a_checkpoint_is_not_run(tmp_path, marker):
     (tmp_path / "c/last.safetensors").write_bytes(pickle.dumps(Planted(marker)))
     with pytest.raises(InputError, match="holds no whole checkpoint"):
         checkpoint.load(tmp_path / "c")
+
+
+def test_a_planted_checkpoint_of_lightning_is_not_loaded(good, tmp_path, marker, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(pickle.dumps(Planted(marker)))
+    for name, value in {"NTASKS": 1, "JOB_NAME": "x", "PROCID": 0, "LOCALID": 0, "NODEID": 0, "JOB_ID": 1}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    commands.pretrain(good / "data", out=tmp_path / "teacher", config=tiny.config(hardware=HardwareConfig("cpu")))
+    assert artifact.load(tmp_path / "teacher").name == "teacher"
 
 
 def test_object_arrays_in_an_npz_are_not_run(tmp_path, marker):

@@ -137,7 +137,7 @@ def test_patience_is_remembered(one, tmp_path, monkeypatch, often):
     assert pretrained(one, tmp_path / "c", **short)[1] == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 @pytest.mark.parametrize("at", [1, STEPS])
 def test_a_signal_ends_the_run_after_its_step(one, undisturbed, tmp_path, monkeypatch, number, at):
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]

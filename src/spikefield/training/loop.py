@@ -1,5 +1,6 @@
 """Lightning's loop around one objective: batches in, the best weights by validation loss out."""
 
+import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -208,6 +209,7 @@ def _run(
         max_epochs=objective.config.epochs - reached.epoch,
         callbacks=[reached],
         use_distributed_sampler=False,  # ours share out their batches themselves
+        default_root_dir=os.devnull,  # on SLURM Lightning would unpickle the `hpc_ckpt_*.ckpt` of a folder
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("spikefield")
 CHECKPOINT_EVERY_S = 60.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
