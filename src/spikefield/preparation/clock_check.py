@@ -75,7 +75,7 @@ def check_clocks(contents: Contents) -> Iterator[Finding]:
         else:
             yield from _drift(name, neural, movement, grid, peak.lag_s)
     if unsure:
-        what = f"the clock of behaviour could not be checked against {' and '.join(unsure)}: too little movement in it"
+        what = f"the clock of behaviour could not be checked: too little of it can be read from {' and '.join(unsure)}"
         yield Finding(severity="note", stream="behavior", what=what, remedy="Compare an event that both recorded.")
 
 

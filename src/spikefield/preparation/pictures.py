@@ -15,6 +15,8 @@ from spikefield.preparation.finding import some
 _TRACES, _TRACE_S, _MOST_POINTS = 8, 2.0, 600
 _RASTER_S, _MOST_UNITS, _MOST_DIMS = 10.0, 120, 3
 _LABELS = 16
+_LABEL_ROOM = 0.07
+_WIDE_UM = 10_000.0
 _TICKS_HZ = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 _NOTHING_DB = -2900
 
@@ -139,17 +141,20 @@ def _draw_behavior(axes: Axes, contents: Contents, start_s: float, end_s: float,
 def _channel_map(field: Field, marked: set[str], name: str) -> Picture:
     assert field.positions_um is not None
     size = field.statistics.rms
-    x, y = field.positions_um.T
+    wide = float(np.ptp(field.positions_um, axis=0).max()) > _WIDE_UM
+    x, y = field.positions_um.T / (1000 if wide else 1)
+    unit = "mm" if wide else "µm"
     odd = np.array([channel in marked for channel in field.channel_ids])
 
     def draw(axes: Axes) -> None:
         drawn = axes.scatter(x, y, c=np.log10(np.maximum(size, 1e-30)), s=34, cmap="viridis", linewidths=0)
         axes.scatter(x[odd], y[odd], s=90, facecolors="none", edgecolors=ORANGE, linewidths=1.3)
         if len(x) <= _LABELS:
-            for i, channel in enumerate(field.channel_ids):
-                axes.annotate(_short(channel), (x[i], y[i]), (4, 4), textcoords="offset points", color=MUTED, size=8)
+            for i in _apart(x, y):
+                label = _short(field.channel_ids[i])
+                axes.annotate(label, (x[i], y[i]), (4, 4), textcoords="offset points", color=MUTED, size=8)
         axes.set_aspect("equal", adjustable="datalim")
-        axes.set(xlabel="x (µm)", ylabel="y (µm)")
+        axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
         axes.tick_params(length=0)
         axes.margins(0.08)
         bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.05, aspect=25)
@@ -161,6 +166,16 @@ def _channel_map(field: Field, marked: set[str], name: str) -> Picture:
     if odd.any():
         caption += " Circled: channels that a check names."
     return _picture(draw, caption, height_in=2.9, name=f"{name}-map")
+
+
+def _apart(x: np.ndarray, y: np.ndarray) -> list[int]:
+    """Return the channels whose names have room: none so near to one before it that the two would overlap."""
+    room = _LABEL_ROOM * max(float(np.ptp(x)), float(np.ptp(y)))
+    named: list[int] = []
+    for i in range(len(x)):
+        if all(abs(y[i] - y[j]) > room or abs(x[i] - x[j]) > 4 * room for j in named):
+            named.append(i)
+    return named
 
 
 def _short(name: str) -> str:

@@ -78,7 +78,7 @@ SPOILT = {
     "half-downloaded, zeros": (lambda b: bytes(len(b)), "starts with 512 zero bytes, as half-downloaded files do"),
     "login page": (lambda b: b"  <!DOCTYPE html><html>", "is a web page, not a recording"),
     "pointer": (lambda b: b"version https://git-lfs.github.com/spec/v1\noid", "is a pointer to a large file"),
-    "another file": (lambda b: b"%PDF-1.7 something else", "which no reader knows. Readers: indy"),
+    "another file": (lambda b: b"%PDF-1.7 something else", "which no reader knows \\(indy"),
     "text": (lambda b: "größe;länge\n".encode("utf-16"), "which no reader knows"),
     "cut in half": (lambda b: b[: len(b) // 2], None),
     "last byte lost": (lambda b: b[:-1], None),

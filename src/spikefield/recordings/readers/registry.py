@@ -32,9 +32,9 @@ def find_reader(path: str | Path, name: str | None = None) -> Reader:
     for reader in READERS.values():
         if reader.matches(path):
             return reader
-    known = "; ".join(f"{reader.name} ({reader.layout})" for reader in READERS.values())
     raise InputError(
-        f"{path}: {_what(path)}, which no reader knows. Readers: {known}. Name one, or see the file's origin."
+        f"{path}: {_what(path)}, which no reader knows ({', '.join(READERS)}). Put its arrays into a .npz with the "
+        "argument names of `from_arrays`, and prepare that."
     )
 
 

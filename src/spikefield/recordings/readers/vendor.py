@@ -142,6 +142,11 @@ def _propose(reader: Any, channels: list[_Channel]) -> list[str]:
     return [_streams(reader)[min(best, key=reader.get_signal_sampling_rate)]] if best else []
 
 
+def _propose_behavior(path: Path, channels: list[_Channel]) -> list[str]:
+    """Return the channels that a BrainVision recording's tables say are no field potential; elsewhere none."""
+    return [c.name for c in channels if not c.is_field] if path.suffix.lower() == ".vhdr" else []
+
+
 def _select(path: Path, reader: Any, channels: list[_Channel], lfp: tuple[str, ...]) -> list[_Channel]:
     """Return the channels that the chosen streams or channel names stand for, all of one stream."""
     streams = _streams(reader)
@@ -159,8 +164,7 @@ def _read(path: Path, choice: SeriesChoice) -> Iterator[RawSession]:
         channels = _channels(path, reader)
         names = [c.name for c in channels]
         lfp = chosen(path, "lfp", choice.lfp, [*_streams(reader), *names], _propose(reader, channels))
-        other = [c.name for c in channels if not c.is_field]
-        behavior = chosen(path, "behavior", choice.behavior, names, other if path.suffix.lower() == ".vhdr" else [])
+        behavior = chosen(path, "behavior", choice.behavior, names, _propose_behavior(path, channels))
         tables = ["spikes"] if len(reader.header["spike_channels"]) else []
         units = chosen(path, "unit", choice.units, tables, tables)
         taken = [c for c in _select(path, reader, channels, lfp) if c.name not in behavior]
@@ -288,7 +292,7 @@ def _inspect(path: Path) -> Inspection:
         sessions=(guard.safe_name(path.stem),),
         series=tuple(rows),
         electrodes=tuple(Electrode(id=n, x_um=x, y_um=y) for n, x, y in places),
-        chosen=tuple(_propose(reader, channels)),
+        chosen=(*_propose(reader, channels), *(["spikes"] if units else []), *_propose_behavior(path, channels)),
         notes=(f"channels: {', '.join(c.name for c in channels)}",),
     )
 
