@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz
+.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream soak
 
 install: .venv/.installed
 
@@ -56,3 +56,11 @@ bench-kill: install
 # Spoilt artifacts, checkpoints and configs: about five minutes.
 bench-fuzz: install
 	$(BIN)/python benchmarks/fuzz.py
+
+# One live bin, from raw samples to behaviour, on one thread: about two minutes.
+bench-stream: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/streaming.py
+
+# Thirty minutes of samples with drops, jitter and NaN bursts, at 20 times their speed: a minute and a half.
+soak: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py

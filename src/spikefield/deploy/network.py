@@ -2,8 +2,10 @@
 
 Every layer keeps the keys and values of the bins it may still look at in a ring, keys rotated when they are written, so
 a bin costs one pass over the weights. Everything runs in numpy on buffers made once: for networks as small as these a
-matrix product costs less than a framework's way to it. Norm weights, the attention's scale and the signs of the gate
-are folded into the matrices; queries and keys have their rotary pairs side by side, as complex numbers.
+matrix product costs less than a framework's way to it. Matrices lie in memory as tiles of 32 columns, which a product
+of few rows reads at the speed of memory (measured: 2.0 ms for the 42 MB of the paper's size and three tokens a bin,
+5.5 ms in one piece). Norm weights, the attention's scale and the signs of the gate are folded into the matrices;
+queries and keys have their rotary pairs side by side, as complex numbers.
 """
 
 from collections.abc import Iterator
@@ -21,16 +23,17 @@ from spikefield.models.transformer import Block
 _ROTARY_BASE = 10_000.0
 _EPSILON = float(np.finfo(np.float32).eps)
 _PAST = CausalConvolution.REACH + 1
+_TILE = 32
 State = dict[str, np.ndarray]
 
 
 class _Layer(NamedTuple):
-    """The matrices of a layer, each (in, out), and its ring of keys and values."""
+    """The matrices of a layer, in tiles, and its ring of keys and values."""
 
-    to_qkv: Float32[np.ndarray, "dim qkv"]
-    to_out: Float32[np.ndarray, "dim dim"]
-    to_hidden: Float32[np.ndarray, "dim hidden"]
-    to_stream: Float32[np.ndarray, "half_hidden dim"]
+    to_qkv: Float32[np.ndarray, "tile dim column"]
+    to_out: Float32[np.ndarray, "tile dim column"]
+    to_hidden: Float32[np.ndarray, "tile dim column"]
+    to_stream: Float32[np.ndarray, "tile half_hidden column"]
     keys: Float32[np.ndarray, "head head_dim token"]
     values: Float32[np.ndarray, "head token head_dim"]
 
@@ -98,7 +101,7 @@ class NetworkStream:
         assert isinstance(encoder.embed_values, CausalConvolution)
         kernel, bias = encoder.embed_values.convolution.weight, encoder.embed_values.convolution.bias
         assert bias is not None
-        self._to_token = _array(kernel.permute(2, 1, 0).flatten(0, 1))
+        self._to_token = _tiled(_array(kernel.permute(2, 1, 0).flatten(0, 1)))
         first, count = encoder.space.rows_of(session_id)
         if count != self.n_patches:
             raise InputError(
@@ -120,10 +123,10 @@ class NetworkStream:
         qkv[:2] = halves.swapaxes(2, 3).reshape(2, self.n_heads, head_dim, self.dim)
         before_attention, before_mlp = _array(block.attention_norm.weight), _array(block.mlp_norm.weight)
         return _Layer(
-            to_qkv=np.ascontiguousarray(qkv.reshape(3 * self.dim, self.dim).T * before_attention[:, None]),
-            to_out=np.ascontiguousarray(_array(block.attention.to_out.weight).T),
-            to_hidden=np.ascontiguousarray(-_array(block.mlp.to_hidden.weight).T * before_mlp[:, None]),
-            to_stream=np.ascontiguousarray(_array(block.mlp.to_out.weight).T),
+            to_qkv=_tiled(qkv.reshape(3 * self.dim, self.dim).T * before_attention[:, None]),
+            to_out=_tiled(_array(block.attention.to_out.weight).T),
+            to_hidden=_tiled(-_array(block.mlp.to_hidden.weight).T * before_mlp[:, None]),
+            to_stream=_tiled(_array(block.mlp.to_out.weight).T),
             keys=np.zeros((self.n_heads, head_dim, bins * self.n_patches), np.float32),
             values=np.zeros((self.n_heads, bins * self.n_patches, head_dim), np.float32),
         )
@@ -149,6 +152,8 @@ class NetworkStream:
         self._pairs = self._qkv.view(np.complex64)[:, :dim].reshape(n, 2 * heads, head_dim // 2)
         self._mixed_heads = self._mixed.reshape(n, heads, head_dim).swapaxes(0, 1)
         self._hidden, self._gate = empty(n, 8 * dim), empty(n, 4 * dim)
+        buffers = (self._tokens, self._qkv, self._update, self._hidden)
+        self._tokens_tiled, self._qkv_tiled, self._update_tiled, self._hidden_tiled = map(_tiles_of, buffers)
         self._waiting = empty(self.ahead + 1, n, dim)
         self._queries = empty(self.ahead + 1, heads, n, head_dim)
 
@@ -156,14 +161,14 @@ class NetworkStream:
         row = seen % _PAST
         self._past[row, : self._n_channels] = features
         self._column[:] = self._patches[self._past_rows[row]].swapaxes(0, 1)
-        np.matmul(self._columns, self._to_token, out=self._tokens)
+        np.matmul(self._columns, self._to_token, out=self._tokens_tiled)
         self._tokens += self._token_bias
         return self._tokens
 
     def _write(self, index: int, tokens: np.ndarray, bin_index: int) -> Float32[np.ndarray, "head patch head_dim"]:
         """Write a bin's keys and values into a layer's ring and return its queries."""
         layer = self._layers[index]
-        np.matmul(self._scaled(tokens), layer.to_qkv, out=self._qkv)
+        np.matmul(self._scaled(tokens), layer.to_qkv, out=self._qkv_tiled)
         np.multiply(self._pairs, self._phase(bin_index), out=self._pairs)
         place = bin_index % (layer.keys.shape[2] // self.n_patches) * self.n_patches
         layer.keys[:, :, place : place + self.n_patches] = self._new_keys
@@ -190,17 +195,19 @@ class NetworkStream:
         np.exp(scores, out=scores)
         np.matmul(scores, values, out=self._mixed_heads)
         self._mixed_heads /= scores.sum(axis=-1, keepdims=True)
-        self._stream += np.matmul(self._mixed, layer.to_out, out=self._update)
+        np.matmul(self._mixed, layer.to_out, out=self._update_tiled)
+        self._stream += self._update
 
     def _feed_forward(self, layer: _Layer) -> None:
         hidden, gate = self._hidden, self._gate
-        np.matmul(self._scaled(self._stream), layer.to_hidden, out=hidden)
+        np.matmul(self._scaled(self._stream), layer.to_hidden, out=self._hidden_tiled)
         minus_gate, minus_value = hidden[:, : 4 * self.dim], hidden[:, 4 * self.dim :]
         np.exp(np.minimum(minus_gate, 80, out=gate), out=gate)
         gate += 1
         minus_gate *= minus_value
         minus_gate /= gate
-        self._stream += np.matmul(minus_gate, layer.to_stream, out=self._update)
+        np.matmul(minus_gate, layer.to_stream, out=self._update_tiled)
+        self._stream += self._update
 
     def _scaled(self, tokens: np.ndarray) -> Float32[np.ndarray, "patch dim"]:
         """Return the tokens at unit mean square; the norms' weights are in the matrices."""
@@ -217,3 +224,18 @@ class NetworkStream:
 
 def _array(weights: Tensor) -> Float32[np.ndarray, "..."]:
     return np.ascontiguousarray(weights.detach().float().cpu().numpy())
+
+
+def _tile_width(n_columns: int) -> int:
+    return _TILE if n_columns % _TILE == 0 else n_columns
+
+
+def _tiled(matrix: Float32[np.ndarray, "row column"]) -> Float32[np.ndarray, "tile row tile_column"]:
+    """Return a copy of a matrix in which each tile of columns lies in one piece."""
+    return np.ascontiguousarray(_tiles_of(matrix), np.float32)
+
+
+def _tiles_of(matrix: Float32[np.ndarray, "row column"]) -> Float32[np.ndarray, "tile row tile_column"]:
+    """Return the tiles of a matrix, in place."""
+    n_rows, n_columns = matrix.shape
+    return matrix.reshape(n_rows, -1, _tile_width(n_columns)).swapaxes(0, 1)
