@@ -23,6 +23,7 @@ COMMANDS = {
     "inspect": ("spikefield.preparation.commands", "print what a recording holds, without loading it"),
     "prepare": ("spikefield.preparation.commands", "turn recordings into prepared sessions"),
     "validate": ("spikefield.preparation.commands", "check prepared sessions and say what each can be used for"),
+    "chain": ("spikefield.experiments.chain", "print what a signal chain does to the field, and its delay"),
     "bleed": ("spikefield.experiments.bleed", "say whether the field that is read could be spikes bleeding into it"),
     "experiment": ("spikefield.experiments.commands", "teacher, autoencoders, student, baselines and the report"),
     "pretrain": ("spikefield.experiments.commands", "train a masked autoencoder on spikes or field"),
