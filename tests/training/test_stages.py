@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import spikefield.training.stages as stages
+import spikefield.training.teacher_cache as teacher_cache
 import tiny
 from spikefield.config import lfp_encoder, spike_encoder
 from spikefield.errors import InputError
@@ -13,7 +14,8 @@ from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.objectives.distillation import Student
 from spikefield.training.loop import HardwareConfig, loaders
 from spikefield.training.optimiser import OptimiserConfig, build_optimiser
-from spikefield.training.stages import RunConfig, distill, finetune, pretrain, teacher_representations
+from spikefield.training.stages import RunConfig, distill, finetune, pretrain
+from spikefield.training.teacher_cache import teacher_representations
 from spikefield.windows.batches import WindowDataset, collate, sequential_windows
 from spikefield.windows.shares import mixed_seed
 
@@ -124,8 +126,8 @@ def test_the_validation_loss_is_that_of_the_weights_left(sessions):
 
 
 def test_a_teacher_is_read_once_and_left_as_it_was(sessions, teacher, monkeypatch):
-    before, calls, embed = weights(teacher), [], stages.embed
-    monkeypatch.setattr(stages, "embed", lambda *a, **k: calls.append(1) or embed(*a, **k))
+    before, calls, embed = weights(teacher), [], teacher_cache.embed
+    monkeypatch.setattr(teacher_cache, "embed", lambda *a, **k: calls.append(1) or embed(*a, **k))
     student, _ = student_of(teacher, [sessions[0], sessions[2]], epochs=3)
     assert same(before, weights(teacher)) and len(calls) == 2
     assert set(student.encoder.space.rows) == {"s0", "s2"}

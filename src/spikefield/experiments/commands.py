@@ -301,7 +301,15 @@ def _run(
     hashes = [[s.session_id, corpus.hashes[s.session_id]] for s in sessions]
     key = content_key(*parts, seed, optimiser, corpus.binning, corpus.window_bins, hashes)
     checkpoints = checkpoint.folder_for(out, key)
-    return RunConfig(optimiser, corpus.window_bins, seed, label, config.hardware, checkpoints=checkpoints)
+    return RunConfig(
+        optimiser,
+        corpus.window_bins,
+        seed,
+        label,
+        config.hardware,
+        checkpoints=checkpoints,
+        teacher_cache=out.parent / ".teacher-cache",
+    )
 
 
 def _model(name: str, network: artifact.Network, sessions: Sequence[BinnedSession], corpus: Corpus, seed: int) -> Model:

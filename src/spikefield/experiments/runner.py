@@ -187,4 +187,5 @@ class Runner:
         bins, hardware = self.experiment.corpus.window_bins, self.experiment.config.hardware
         label = f"{name} {suffix}".strip() + f" (seed {seed})"
         checkpoints = self.workspace.checkpoints(self._folder(name, suffix, seed), key=key)
-        return RunConfig(optimiser, bins, seed, label, hardware, self.progress, checkpoints)
+        cache = self.workspace.out / ".teacher-cache"
+        return RunConfig(optimiser, bins, seed, label, hardware, self.progress, checkpoints, cache)

@@ -11,27 +11,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from spikefield.errors import InputError
-from spikefield.evaluation.embedding import embed
 from spikefield.models.encoder import Encoder, EncoderConfig
 from spikefield.models.tokenizer import patch_count
 from spikefield.objectives.autoencoding import AutoencodingConfig, MaskedAutoencoder
 from spikefield.objectives.distillation import DistillationConfig, Student
 from spikefield.training.loop import EpochRecord, HardwareConfig, Objective, fit, loaders
 from spikefield.training.optimiser import OptimiserConfig
+from spikefield.training.teacher_cache import teacher_representations
 from spikefield.windows.batches import Batch
 from spikefield.windows.binned import BinnedSession
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What every stage needs besides its objective; an interrupted stage goes on from its `checkpoints` folder."""
+    """What every stage needs besides its objective.
+
+    An interrupted stage goes on from its `checkpoints` folder; a teacher's words are kept in `teacher_cache`.
+    """
 
     optimiser: OptimiserConfig
     window_bins: int
@@ -40,6 +41,7 @@ class RunConfig:
     hardware: HardwareConfig = HardwareConfig()
     progress: bool = True
     checkpoints: Path | None = None
+    teacher_cache: Path | None = None
 
 
 class _Autoencoding(Objective):
@@ -102,12 +104,12 @@ def distill(
 ) -> tuple[Student, list[EpochRecord]]:
     """Train a field-potential student towards the frozen teacher on paired sessions (method, section 5).
 
-    The teacher runs once over each session; training reads its representations from memory.
+    The teacher runs once over each session; training reads its representations from memory or from their cache.
 
     Raises:
         InputError: a session lacks spikes or the field potential, or the teacher does not know it.
     """
-    targets = teacher_representations(teacher, sessions, window_bins=run.window_bins)
+    targets = teacher_representations(teacher, sessions, window_bins=run.window_bins, cache=run.teacher_cache)
     with _quiet(run.seed):
         n_channels = max(s.require("lfp").shape[1] for s in sessions)
         network = Student(
@@ -128,17 +130,6 @@ def distill(
         )
         objective = _Distillation(network, run.optimiser, seed=run.seed)
         return network, _fit(objective, train, valid, run)
-
-
-def teacher_representations(
-    teacher: Encoder, sessions: Sequence[BinnedSession], *, window_bins: int
-) -> dict[str, Float[np.ndarray, "bin dim"]]:
-    """Return the frozen teacher's z of every training and validation bin, by session; 0 in other bins."""
-    targets = {}
-    for session in sessions:
-        z = embed(teacher, session, window_bins=window_bins, kinds=("train", "valid"))
-        targets[session.session_id] = np.nan_to_num(z)
-    return targets
 
 
 def _fit_autoencoder(
@@ -171,7 +162,13 @@ def _fit(objective: Objective, train: DataLoader, valid: DataLoader, run: RunCon
 def _quiet(seed: int) -> Iterator[None]:
     """Seed every generator, and keep Lightning's hints about loaders and devices off the user's screen."""
     lightning.seed_everything(seed, verbose=False)
-    names = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda")
+    names = (
+        "lightning.fabric",
+        "lightning.fabric.utilities.distributed",
+        "lightning.pytorch",
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.accelerators.cuda",
+    )
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -62,14 +62,14 @@ class WindowDataset(torch.utils.data.Dataset):
             tensors[name] = torch.from_numpy(np.ascontiguousarray(array))
             if name != "spikes":
                 tensors[name] = tensors[name].float()
-        if session.session_id in self._targets:
-            tensors["targets"] = torch.from_numpy(self._targets[session.session_id]).float()
         return tensors
 
     def __getitem__(self, index: DatasetIndex) -> tuple[str, dict[str, Tensor]]:
         """Return the session id and the window's arrays, each (time, …)."""
         start, end = round(index.start), round(index.end)
         window = {name: tensor[start:end] for name, tensor in self._arrays[index.recording_id].items()}
+        if index.recording_id in self._targets:  # often mapped from disk in half precision
+            window["targets"] = torch.from_numpy(self._targets[index.recording_id][start:end].astype(np.float32))
         return index.recording_id, window
 
 
