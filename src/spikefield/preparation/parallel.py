@@ -69,7 +69,10 @@ def _start(ray, *, workers: int | None, address: str | None) -> None:  # noqa: A
     except (ConnectionError, RuntimeError, ValueError) as error:
         if not address:
             raise
-        raise InputError(f"`ray_address` {address!r}: no cluster answers there. Start it, or leave it out.") from error
+        raise InputError(
+            f"`ray_address` {address!r}: no cluster answers there, or it wants another token than RAY_AUTH_TOKEN. "
+            "Start it, give its token, or leave the address out."
+        ) from error
 
 
 def _outcome(ray, ready: object, source: Path) -> Outcome:  # noqa: ANN001
