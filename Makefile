@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream soak
+.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream soak bench-cache
 
 install: .venv/.installed
 
@@ -64,3 +64,6 @@ bench-stream: install
 # Thirty minutes of samples with drops, jitter and NaN bursts, at 20 times their speed: a minute and a half.
 soak: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
+
+bench-cache: install
+	$(BIN)/python benchmarks/teacher_cache.py

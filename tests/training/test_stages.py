@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-import spikefield.training.stages as stages
 import spikefield.training.teacher_cache as teacher_cache
 import tiny
 from spikefield.config import lfp_encoder, spike_encoder
