@@ -9,66 +9,25 @@ and bad samples are handled by named policies, counted, and every bin that they 
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
 from spikefield.artifact import Model
+from spikefield.deploy.decoded import BAD_CHANNELS, BRIDGED, GOOD, REMEMBERS, WARMING_UP, Counters, Decoded
 from spikefield.deploy.network import NetworkStream
 from spikefield.deploy.readout import LinearReadout, readout_of_session
 from spikefield.deploy.repair import BadPolicy, ChannelRepair
 from spikefield.deploy.sample_times import SampleTimes
+from spikefield.deploy.units import UnitCheck, check_source
 from spikefield.errors import InputError
 from spikefield.signals.chain import ChainStream, FittedChain
-from spikefield.signals.scaling import ZScoreStep
 
 GapPolicy = Literal["bridge", "reset"]
-GOOD, BRIDGED, BAD_CHANNELS, WARMING_UP, REMEMBERS = 0, 1, 2, 4, 8
 _EDGE = 1e-6
-_SCALE_BINS = 50
-_OTHER_UNITS = 30.0
-_INTEGER_STEP = 0.5
 _PLACE = ("_index", "_n_lost", "_done_bin", "_next_bin", "_run_bins", "_tainted_until")
-
-
-@dataclass
-class Counters:
-    """What a stream has met so far.
-
-    `dropped_samples` were announced by the times but never came; `bad_samples` came with a value that is not finite;
-    `bridged_ms` was filled in; `late_bins` took longer to decode than they last.
-    """
-
-    samples: int = 0
-    bins: int = 0
-    dropped_samples: int = 0
-    bridged_ms: float = 0.0
-    resets: int = 0
-    bad_samples: int = 0
-    repeated_samples: int = 0
-    late_bins: int = 0
-    clock_jitter_ms: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """The bins that a push completed.
-
-    `bin_time_s` is the bin's centre on the source's clock (from 0 where it gave no times). `quality` adds up: 1 samples
-    of the bin were bridged, 2 channels of it were bad, 4 too little past to look at yet, 8 the network still looks at
-    an earlier bin with 1 or 2; 0 is good. `z` is the representation that the readout saw.
-    """
-
-    bin_time_s: Float[np.ndarray, " bin"]
-    values: Float[np.ndarray, "bin dim"]
-    quality: UInt8[np.ndarray, " bin"]
-    latency_ms: float
-    z: Float[np.ndarray, "bin feature"]
-
-    def __len__(self) -> int:
-        return len(self.quality)
 
 
 class StreamingDecoder:
@@ -117,6 +76,7 @@ class StreamingDecoder:
         self._samples_a_bin = self.rate_hz * self.bin_width_ms / 1000
         self._most_bridged = int(max_bridge_ms / 1000 * self.rate_hz + _EDGE) if on_gap == "bridge" else 0
         self._times = SampleTimes(self.rate_hz, longest_jump_s=max(max_bridge_ms / 1000, 2 / self.rate_hz))
+        self._units = UnitCheck(self._chain)
         self._stream: ChainStream | None = None
         self.counters = Counters()
         self.reset()
@@ -127,7 +87,7 @@ class StreamingDecoder:
         self._repair.reset()
         self._index = 0
         self._n_lost, self._done_bin = 0, -1
-        self._checked_bins, self._sums = 0, np.zeros((2, len(self._chain.feature_names)))
+        self._units.reset()
         self._start_anew()
 
     def push(
@@ -153,7 +113,9 @@ class StreamingDecoder:
             self._take(rows)
         else:
             self._take_timed(rows, np.asarray(times_s, np.float64))
-        return self._decoded(start_s)
+        decoded = self._decoded(start_s)
+        self._units.raise_refusal()
+        return decoded
 
     def flush(self) -> Decoded:
         """End the stream: return what waited for later samples. The next sample starts a new stream."""
@@ -185,28 +147,25 @@ class StreamingDecoder:
         Raises:
             InputError: other channels, another order, or another rate.
         """
-        if channel_ids is not None and tuple(channel_ids) != self.channel_ids:
-            raise InputError(self._other_channels(channel_ids))
-        if rate_hz is not None and abs(rate_hz / self.rate_hz - 1) > 0.01:
-            raise InputError(
-                f"the source gives {rate_hz:g} Hz, but the model learned {self.rate_hz:g} Hz. "
-                "Set the source to that rate, or resample it before."
-            )
+        check_source(self._chain, channel_ids=channel_ids, rate_hz=rate_hz)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that the stream remembers, as plain arrays for safetensors or numpy."""
         own = {
             "place": np.array([getattr(self, name) for name in _PLACE], np.int64),
             "counters": np.array([getattr(self.counters, f.name) for f in fields(Counters)], np.float64),
-            "scale.bins": np.array(self._checked_bins),
-            "scale.sums": self._sums.copy(),
             "flags": np.array(sorted(self._flags.items()), np.int64).reshape(-1, 2),
             "waiting": np.array(self._waiting, np.int64).reshape(-1, 2),
             "masked": self._masked.copy(),
         }
         if self._stream is not None:
             own["first_bin"] = np.array([self._first_index, self._first_bin])
-        parts = {"times": self._times.state(), "repair": self._repair.state(), "network": self._network.state()}
+        parts = {
+            "times": self._times.state(),
+            "units": self._units.state(),
+            "repair": self._repair.state(),
+            "network": self._network.state(),
+        }
         if self._stream is not None:
             parts["chain"] = self._stream.state()
         return own | {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
@@ -226,11 +185,11 @@ class StreamingDecoder:
             setattr(self, name, value)
         for f, value in zip(fields(Counters), state["counters"].tolist(), strict=True):
             setattr(self.counters, f.name, type(f.default)(value))
-        self._checked_bins, self._sums = int(state["scale.bins"]), state["scale.sums"].copy()
         self._flags = dict(state["flags"].tolist())
         self._waiting = [(b, q) for b, q in state["waiting"].tolist()]
         self._masked = state["masked"].copy()
         self._times.restore(part("times"))
+        self._units.restore(part("units"))
         self._repair.restore(part("repair"))
         self._network.restore(part("network"))
 
@@ -241,13 +200,7 @@ class StreamingDecoder:
                 f"`samples` must be (sample, {self.n_channels} channels) as in session {self.session_id!r}, got shape "
                 f"{samples.shape}. Choose and order the source's channels with `--channel-map`."
             )
-        if samples.dtype.kind in "iu" and (scale := self._training_scale()) < _INTEGER_STEP:
-            raise InputError(
-                f"`samples` are integers, but the model learned values of about {scale:.2g}. "
-                "Multiply them by the amplifier's scale (`--scale`)."
-            )
-        if samples.dtype.kind not in "iuf":
-            raise InputError(f"`samples` must be numbers, got {samples.dtype}. Give them as float32.")
+        self._units.check_type(samples)
         return samples.astype(np.float64)
 
     def _take_timed(self, rows: np.ndarray, times_s: np.ndarray) -> None:
@@ -349,8 +302,8 @@ class StreamingDecoder:
                     self._run_bins = 0
                     continue
                 row = np.where(absent, 0.0, row)
-            if self._checked_bins < _SCALE_BINS:
-                self._check_scale(row)
+            if not self._units.done:
+                self._units.add(row)
             if flag:
                 self._tainted_until = bin_index + self._reach_bins
             quality = flag | (WARMING_UP if self._run_bins < self._warm_bins else 0)
@@ -402,26 +355,6 @@ class StreamingDecoder:
             grid_start_s=first_bin * self.bin_width_ms / 1000,
         ).stream()
 
-    def _check_scale(self, row: np.ndarray) -> None:
-        """Compare the first bins with the spread of the training."""
-        self._sums += (row, np.square(row))
-        self._checked_bins += 1
-        if self._checked_bins < _SCALE_BINS:
-            return
-        mean, square = self._sums / _SCALE_BINS
-        size, spread = np.sqrt(np.median([square, square - np.square(mean)], axis=1).clip(min=0)).tolist()
-        if size > _OTHER_UNITS or spread < 1 / _OTHER_UNITS:
-            ratio = size if size > _OTHER_UNITS else spread
-            raise InputError(
-                f"`samples` are about {ratio:.2g} times as large as in training: other units, or another amplifier. "
-                "Give them in the units of the training (`--scale`), and check their order (`--channel-map`)."
-            )
-
-    def _training_scale(self) -> float:
-        """Return the usual spread of a channel in training time, in the units of the samples."""
-        scales = [np.median(step.scale) for step in self._chain.steps if isinstance(step, ZScoreStep)]
-        return float(scales[0]) if scales else float("inf")
-
     def _decoded(self, start_s: float) -> Decoded:
         z = np.array([z for _, _, z in self._out], np.float32).reshape(-1, self._network.dim)
         values = self.readout.predict(z)
@@ -436,16 +369,6 @@ class StreamingDecoder:
             latency_ms=latency_ms,
             z=z,
         )
-
-    def _other_channels(self, channel_ids: Sequence[str]) -> str:
-        if len(channel_ids) != self.n_channels:
-            what = f"the source has {len(channel_ids)} channels, but the model learned {self.n_channels}"
-        elif set(channel_ids) == set(self.channel_ids):
-            what = "the source has the model's channels in another order"
-        else:
-            odd = next(c for c in channel_ids if c not in self.channel_ids)
-            what = f"the source's channel {odd!r} is not one of the model's"
-        return f"{what}. Choose and order them with `--channel-map`."
 
 
 def _chain_of(model: Model, session_id: str) -> FittedChain:
