@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 
+import loopback
 import numpy as np
 import pytest
 
@@ -101,10 +102,7 @@ def test_what_piled_up_beyond_a_second_is_skipped_and_counted():
 
 @pytest.fixture
 def lsl_library():
-    try:
-        return lsl.library()
-    except InputError as error:
-        pytest.skip(str(error))
+    return loopback.library_or_skip()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 
+import loopback
 import numpy as np
 import pytest
 import torch
@@ -316,10 +317,7 @@ def test_drops_and_bursts_are_accounted_for(model, lfp):
 
 
 def test_lsl_in_and_lsl_out(model, lfp, offline):
-    try:
-        library = lsl.library()
-    except InputError as error:
-        pytest.skip(str(error))
+    library = loopback.library_or_skip()
     names = [f"spikefield-{what}-{uuid.uuid4().hex[:8]}" for what in ("in", "out")]
     outlet = library.StreamOutlet(library.StreamInfo(names[0], "LFP", 6, 50.0, "float32", names[0]))
     source, sink = lsl.LslSource(names[0]), lsl.LslSink(names[1], behavior_names=("vx", "vy"), bin_width_ms=20.0)
@@ -420,6 +418,17 @@ def test_the_view_shows_what_matters(model, lfp):
     for shown in ("distilled decodes s0", "vx", "1.500", "0.710", "0.620", "p99", "DRIFT", "STALLED", "3.2 s  rig"):
         assert shown in text
     assert "50 bins in" in summary(status) and "R² vx 0.710" in summary(status) and "drift:" in summary(status)
+
+
+def test_what_is_logged_stands_above_the_view(monkeypatch):
+    handler = logging.StreamHandler(before := io.StringIO())
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    console = Console(width=120, record=True, file=io.StringIO(), force_terminal=True)
+    with View("title", console) as view:
+        view(Status(names=("vx",)))
+        logging.getLogger("spikefield").warning("rig: no sample for 2 s.")
+    assert "rig: no sample for 2 s." in console.file.getvalue() and not before.getvalue()
+    assert handler.stream is before
 
 
 def test_a_policy_that_is_none_is_refused():

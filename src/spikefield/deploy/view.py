@@ -1,6 +1,9 @@
 """What a person sees in the terminal while a model decodes, on standard error, so that lines may go out beside it."""
 
+import logging
+import sys
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live as RichLive
@@ -13,17 +16,23 @@ _SHOWN_EVENTS = 3
 
 
 class View:
-    """A page that is drawn anew whenever it is told the status."""
+    """A page that is drawn anew whenever it is told the status; what is logged meanwhile stands above it."""
 
     def __init__(self, title: str, console: Console | None = None) -> None:
         self._title = title
+        self._redirected: list[tuple[logging.StreamHandler, Any]] = []
         self._live = RichLive(console=console or Console(stderr=True), auto_refresh=False)
 
     def __enter__(self) -> "View":
-        self._live.start()
+        self._live.start()  # from here on, what goes to sys.stderr is drawn above the page
+        plain = (h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler)
+        self._redirected = [(handler, handler.setStream(sys.stderr)) for handler in plain]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for handler, before in self._redirected:
+            if before is not None:
+                handler.setStream(before)
         self._live.stop()
 
     def __call__(self, status: Status) -> None:
