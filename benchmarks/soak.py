@@ -124,7 +124,8 @@ def run(minutes: float, speed: float) -> int:
     p50, p99 = np.percentile(latency_ms[:n_pushes], [50, 99])
     print(
         f"{minutes:g} minutes in {took_s:.0f} s: {counted['samples']} samples, {counted['bins']} bins, {flagged} of "
-        f"them with bridged samples or bad channels; a bin p50 {p50:.2f} ms, p99 {p99:.2f}; memory within {growth_mb:.1f} MB"
+        f"them with bridged samples or bad channels; a bin p50 {p50:.2f} ms, p99 {p99:.2f}; "
+        f"memory within {growth_mb:.1f} MB"
     )
     print("everything accounted for" if not wrong else "; ".join(wrong))
     print(json.dumps({"made": made, "counted": counted, "memory_growth_mb": round(growth_mb, 2)}))
