@@ -14,9 +14,9 @@ from spikefield.preparation.broadband import crossings, extract
 from spikefield.preparation.recipe import PrepareConfig, place_of, source_key
 from spikefield.preparation.verdict import headline, judge_file
 from spikefield.recordings import session as layout
+from spikefield.recordings.clock import common, inside
 from spikefield.recordings.raw import RawSession
 from spikefield.recordings.readers import find_reader
-from spikefield.recordings.readers.clock import common, inside
 from spikefield.recordings.readers.guard import one_line
 
 

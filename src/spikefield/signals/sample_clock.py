@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from spikefield.errors import InputError
-from spikefield.recordings.readers import clock as measured
+from spikefield.recordings import clock as measured
 
 
 class Run(NamedTuple):
@@ -57,7 +57,7 @@ class SampleClock:
 
     @classmethod
     def of_stamps(cls, timestamps_s: Iterable[Float[np.ndarray, " samples"]]) -> "SampleClock":
-        """Return the clock of a recording from all its time stamps, given in pieces (`recordings.readers.clock`).
+        """Return the clock of a recording from all its time stamps, given in pieces (`recordings.clock`).
 
         Raises:
             InputError: stamps that do not increase or are not finite, fewer than two, or gaps everywhere.

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikefield.errors import InputError
-from spikefield.recordings.readers import clock, grid
+from spikefield.recordings import clock
+from spikefield.recordings.readers import grid
 
 
 @settings(max_examples=30, deadline=None)

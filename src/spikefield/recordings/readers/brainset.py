@@ -10,9 +10,10 @@ import numpy as np
 from torch_brain.data import Data
 
 from spikefield.errors import InputError
+from spikefield.recordings import clock
 from spikefield.recordings.inspection import Inspection, Series
 from spikefield.recordings.raw import RawSession, SeriesChoice, chosen
-from spikefield.recordings.readers import clock, guard, hdf5
+from spikefield.recordings.readers import guard, hdf5
 from spikefield.recordings.readers.reader import Reader, only_itself
 
 _LAYOUT = "session prepared by torch_brain"

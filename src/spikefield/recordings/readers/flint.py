@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from spikefield.errors import InputError
+from spikefield.recordings import clock
 from spikefield.recordings.inspection import Inspection, Series
 from spikefield.recordings.raw import RawSession, SeriesChoice, chosen
-from spikefield.recordings.readers import clock, grid, guard, mat5
+from spikefield.recordings.readers import grid, guard, mat5
 from spikefield.recordings.readers.reader import Reader, only_itself
 
 _LAYOUT = "MATLAB v5 of Flint 2012"

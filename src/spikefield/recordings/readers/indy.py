@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from spikefield.errors import InputError
+from spikefield.recordings import clock
 from spikefield.recordings.inspection import Inspection, Series
 from spikefield.recordings.raw import Broadband, RawSession, SeriesChoice, chosen, intervals
-from spikefield.recordings.readers import clock, guard, hdf5, nwb1
+from spikefield.recordings.readers import guard, hdf5, nwb1
 from spikefield.recordings.readers.reader import Reader
 
 _LAYOUT = "MATLAB 7.3 of O'Doherty & Makin"

@@ -10,9 +10,10 @@ import h5py
 import numpy as np
 
 from spikefield.errors import InputError
+from spikefield.recordings import clock
 from spikefield.recordings.inspection import Electrode, Inspection, Series
 from spikefield.recordings.raw import Broadband, RawSession, SeriesChoice, chosen, intervals
-from spikefield.recordings.readers import clock, guard, hdf5, nwb_series
+from spikefield.recordings.readers import guard, hdf5, nwb_series
 from spikefield.recordings.readers.nwb_series import NwbSeries
 from spikefield.recordings.readers.reader import Reader, only_itself
 

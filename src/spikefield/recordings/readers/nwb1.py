@@ -9,9 +9,10 @@ import h5py
 import numpy as np
 
 from spikefield.errors import InputError
+from spikefield.recordings import clock
 from spikefield.recordings.inspection import Electrode, Series
 from spikefield.recordings.raw import Broadband
-from spikefield.recordings.readers import clock, hdf5
+from spikefield.recordings.readers import hdf5
 
 LAYOUT = "NWB 1 broadband of O'Doherty & Makin"
 _SERIES = "acquisition/timeseries/broadband"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from spikefield.errors import InputError
-from spikefield.recordings.readers import clock, hdf5
+from spikefield.recordings import clock
+from spikefield.recordings.readers import hdf5
 
 MAX_BEHAVIOR_DIMS = 64
 _BLOCK = 1 << 20

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from spikefield.errors import InputError
+from spikefield.recordings import clock
 from spikefield.recordings.inspection import Electrode, Inspection, Series
 from spikefield.recordings.raw import Broadband, RawSession, SeriesChoice, chosen, intervals
-from spikefield.recordings.readers import brainvision, clock, guard
+from spikefield.recordings.readers import brainvision, guard
 from spikefield.recordings.readers.reader import Reader
 
 _LAYOUT = "file of an acquisition system, read by neo"
