@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream soak bench-cache bench-soak
+.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream soak bench-cache
 
 install: .venv/.installed
 
@@ -67,7 +67,3 @@ soak: install
 
 bench-cache: install
 	$(BIN)/python benchmarks/teacher_cache.py
-
-# Half an hour of live decoding with drops, jitter and bursts of NaN: minutes on an idle machine.
-bench-soak: install
-	$(BIN)/python benchmarks/soak.py
