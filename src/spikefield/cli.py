@@ -26,6 +26,7 @@ COMMANDS = {
     "chain": ("spikefield.experiments.chain", "print what a signal chain does to the field, and its delay"),
     "bleed": ("spikefield.experiments.bleed", "say whether the field that is read could be spikes bleeding into it"),
     "experiment": ("spikefield.experiments.commands", "teacher, autoencoders, student, baselines and the report"),
+    "plan": ("spikefield.experiments.planning", "say what every stage would cost, here or on another machine"),
     "pretrain": ("spikefield.experiments.commands", "train a masked autoencoder on spikes or field"),
     "finetune": ("spikefield.experiments.commands", "go on training it on known or new sessions, without labels"),
     "distill": ("spikefield.experiments.commands", "train a field student towards a frozen spike teacher"),
@@ -203,6 +204,8 @@ def _add_one(
     about = next((p.description for p in parse(function.__doc__ or "").params if p.arg_name == parameter.name), None)
     several = {"nargs": "+"} if parameter.name in lists else {}
     default = {} if parameter.default is parameter.empty else {"default": parameter.default}
+    if default and not flag.startswith("--") and not several:
+        several = {"nargs": "?"}
     parser.add_argument(flag, type=lists.get(parameter.name, parameter.annotation), help=about, **several, **default)
 
 

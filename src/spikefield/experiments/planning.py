@@ -1,0 +1,354 @@
+"""Before the long work: what each stage will cost in weights, tokens, operations, time and memory, here and elsewhere.
+
+Each network is built in full size and makes a few steps on windows of the recordings, or of made-up ones that are
+described by numbers. Operations and what is kept for the backward pass are counted, not estimated.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from spikefield.config import ExperimentConfig, lfp_encoder, spike_encoder, student_encoder, window_bins
+from spikefield.errors import InputError
+from spikefield.experiments.corpus import read_corpus
+from spikefield.models.encoder import Encoder, EncoderConfig
+from spikefield.models.tokenizer import patch_count
+from spikefield.objectives.autoencoding import MaskedAutoencoder
+from spikefield.objectives.distillation import Student
+from spikefield.recordings.arrays import from_arrays
+from spikefield.training.loop import loaders
+from spikefield.training.optimiser import OptimiserConfig, build_optimiser, stretched
+from spikefield.windows.batches import Batch
+from spikefield.windows.binned import BinnedSession, BinningConfig, bin_session
+
+_TIMED_STEPS = 3
+_BYTES_A_WEIGHT = 20  # weight, gradient, two moments, the best so far
+_MATMUL_SIZE = 1024
+_MADE_UP_MINUTES = 2.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine in numbers: floating-point operations a second and memory of one device, and how many of them."""
+
+    flops: float
+    memory_gb: float
+    devices: int = 1
+
+    def __post_init__(self) -> None:
+        if self.flops <= 0 or self.memory_gb <= 0 or self.devices < 1:
+            raise InputError(
+                "`flops` and `memory_gb` must be positive and `devices` 1 or more, "
+                f"got {self.flops}, {self.memory_gb} and {self.devices}."
+            )
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of training costs on this machine."""
+
+    parameters: int
+    space_bytes: int
+    tokens: int
+    flops: float
+    seconds: float
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage will cost; `minutes` and `flops` are of one run from its first epoch to its last."""
+
+    name: str
+    runs: int
+    step: Step
+    steps: int
+
+    @property
+    def minutes(self) -> float:
+        return self.steps * self.step.seconds / 60
+
+    @property
+    def flops(self) -> float:
+        return self.steps * self.step.flops
+
+    @property
+    def memory_gb(self) -> float:
+        return (_BYTES_A_WEIGHT * self.step.parameters + self.step.activation_bytes) / 1e9
+
+    def minutes_on(self, machine: Machine, *, share: float) -> float:
+        """Return the time on a machine that is used to this share of its peak, all its devices together."""
+        return self.flops / (share * machine.flops * machine.devices) / 60
+
+
+@dataclass(frozen=True)
+class Work:
+    """The recordings to plan for: a few of them, and how much more there is of the same kind."""
+
+    sessions: Sequence[BinnedSession]
+    window_bins: int
+    n_sessions: int
+    times: float = 1.0
+
+    def having(self, *modalities: str) -> list[BinnedSession]:
+        """Return the sessions that hold these."""
+        held = {"spikes": "counts", "lfp": "lfp"}
+        return [s for s in self.sessions if all(getattr(s, held[m]) is not None for m in modalities)]
+
+
+def plan(
+    data: Path | None = None,
+    *,
+    config: ExperimentConfig,
+    sessions: int = 4,
+    minutes: float = 10.0,
+    units: int = 96,
+    channels: int = 96,
+    flops: float | None = None,
+    memory_gb: float | None = None,
+    devices: int = 1,
+) -> None:
+    """Print what each stage would cost here, and on a machine described in numbers, before anything is trained.
+
+    Args:
+        data: folder of prepared sessions; without it the next four numbers describe the recordings.
+        sessions: how many recordings.
+        minutes: length of each.
+        units: of each.
+        channels: of each.
+        flops: floating-point operations a second of one device of the other machine (a GPU's bf16 peak is near 1e15).
+        memory_gb: memory of one device of the other machine.
+        devices: how many devices the other machine has.
+    """
+    if data is not None:
+        corpus = read_corpus(data, config=config)
+        work = Work(corpus.sessions, corpus.window_bins, len(corpus.sessions))
+    else:
+        work = described(config, sessions=sessions, minutes=minutes, units=units, channels=channels)
+    stages, peak = plan_stages(work, config), matmul_flops()
+    print("\n".join(table(stages, peak)))
+    if flops is not None:
+        machine = Machine(flops, memory_gb or psutil.virtual_memory().total / 1e9, devices)
+        print("\n".join(table_on(stages, peak, machine)))
+
+
+def described(config: ExperimentConfig, *, sessions: int, minutes: float, units: int, channels: int) -> Work:
+    """Make up one short recording of this kind, and say how often its like is there."""
+    for name, value in (("sessions", sessions), ("minutes", minutes), ("units", units), ("channels", channels)):
+        if value <= 0:
+            raise InputError(f"`{name}` must be positive, got {value}.")
+    width_ms = config.binning.bin_width_ms or 20.0
+    n_bins, rng = round(_MADE_UP_MINUTES * 60_000 / width_ms), np.random.default_rng(0)
+    made_up = from_arrays(
+        spike_counts=rng.poisson(0.2, (n_bins, units)),
+        bin_width_ms=width_ms,
+        lfp=rng.normal(size=(n_bins, channels)),
+        lfp_rate_hz=1000 / width_ms,
+    )
+    one = bin_session(made_up, config=BinningConfig(bin_width_ms=width_ms))
+    return Work([one], window_bins(config, width_ms), sessions, sessions * minutes / _MADE_UP_MINUTES)
+
+
+def plan_stages(work: Work, config: ExperimentConfig) -> list[StagePlan]:
+    """Return the cost of every stage of an experiment on these recordings."""
+    spiking, field, paired = work.having("spikes"), work.having("lfp"), work.having("spikes", "lfp")[:1]
+    stages = []
+    for name, chosen, encoder_of, all_of_them in (
+        ("teacher", spiking, spike_encoder, True),
+        ("ms-lfp", field, lfp_encoder, True),
+        ("ss-lfp", field[:1], lfp_encoder, False),
+    ):
+        if chosen:
+            network = MaskedAutoencoder(Encoder(encoder_of(config, chosen)), config.autoencoding)
+            runs = 1 if all_of_them else max(len(field), work.n_sessions)
+            stages.append(_stage(name, network, chosen, work, config.pretraining, runs=runs, everything=all_of_them))
+    if paired:
+        n_channels = paired[0].require("lfp").shape[1]
+        dim = config.transformer.dim
+        student = Student(
+            Encoder(student_encoder(config, paired)), config.distillation, n_channels=n_channels, teacher_dim=dim
+        )
+        stages.append(_stage("distilled", student, paired, work, config.distilling, runs=1, everything=False))
+    return stages
+
+
+def _stage(
+    name: str,
+    network: MaskedAutoencoder | Student,
+    sessions: Sequence[BinnedSession],
+    work: Work,
+    optimiser: OptimiserConfig,
+    *,
+    runs: int,
+    everything: bool,
+) -> StagePlan:
+    """Plan a stage that trains on all recordings (`everything`) or on one of them."""
+    step = measure_step(network, sessions, window_bins=work.window_bins, optimiser=optimiser)
+    modality = network.encoder.config.modality
+    train, _ = loaders(
+        sessions, modalities=(modality,), window_bins=work.window_bins, batch_windows=optimiser.batch_windows, seed=0
+    )
+    times = work.times if everything else work.times / work.n_sessions * len(work.sessions)
+    epoch = max(round(len(train) * times), 1)
+    return StagePlan(name, runs, step, epoch * stretched(optimiser, steps_per_epoch=epoch).epochs)
+
+
+def measure_step(
+    network: MaskedAutoencoder | Student,
+    sessions: Sequence[BinnedSession],
+    *,
+    window_bins: int,
+    optimiser: OptimiserConfig,
+) -> Step:
+    """Make a few steps of training and say what one costs."""
+    encoder = network.encoder
+    for session in sessions:
+        encoder.add_session(session.session_id, session.require(encoder.config.modality).shape[1])
+    batch = _batch(sessions, encoder.config, window_bins, optimiser.batch_windows, _width(network))
+    moves = build_optimiser(network, optimiser)
+    network.train()
+
+    def step() -> None:
+        moves.zero_grad()
+        _loss(network, batch).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        moves.step()
+
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU) as counter:
+        step()
+    kept = saved_bytes(network, lambda: _loss(network, batch))
+    seconds = []
+    for _ in range(_TIMED_STEPS):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return Step(
+        parameters=sum(p.numel() for p in network.parameters()),
+        space_bytes=16 * encoder.space.table.numel(),
+        tokens=int(batch.time_valid.sum()) * _patches(batch, encoder.config),
+        flops=float(counter.get_total_flops()),
+        seconds=float(np.median(seconds)),
+        activation_bytes=kept,
+    )
+
+
+def _attention_forward(query: Any, key: Any, *_: Any, **__: Any) -> int:
+    """Two products of matrices; PyTorch's counter does not know this kernel."""
+    return 4 * query[0] * query[1] * query[2] * key[2] * query[3]
+
+
+def _attention_backward(gradient: Any, query: Any, key: Any, *_: Any, **__: Any) -> int:
+    """Five products of matrices, one of them a repetition."""
+    return 10 * query[0] * query[1] * query[2] * key[2] * query[3]
+
+
+_ATTENTION_ON_CPU = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_forward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
+def _width(network: MaskedAutoencoder | Student) -> int:
+    return network.teacher_dim if isinstance(network, Student) else 0
+
+
+def _batch(
+    sessions: Sequence[BinnedSession], encoder: EncoderConfig, window_bins: int, batch_windows: int, width: int
+) -> Batch:
+    """Return a full batch of training windows, with made-up words of a teacher where one is needed."""
+    targets = {s.session_id: np.ones((s.n_bins, width), np.float32) for s in sessions} if width else None
+    train, _ = loaders(
+        sessions,
+        modalities=(encoder.modality,),
+        window_bins=window_bins,
+        batch_windows=batch_windows,
+        seed=0,
+        targets=targets,
+    )
+    return next(iter(train))
+
+
+def _patches(batch: Batch, encoder: EncoderConfig) -> int:
+    values = batch.counts if encoder.modality == "spikes" else batch.lfp
+    assert values is not None
+    return patch_count(values.shape[2], encoder.patch_size)
+
+
+def _loss(network: MaskedAutoencoder | Student, batch: Batch) -> Tensor:
+    if isinstance(network, MaskedAutoencoder):
+        return network(batch)
+    reconstruction, alignment = network(batch, batch.targets)
+    return reconstruction + alignment
+
+
+def saved_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> int:
+    """Return how many bytes a forward pass keeps for its backward pass, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    held: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        value = loss()
+    total = sum(held.values())
+    del value
+    return total
+
+
+def matmul_flops() -> float:
+    """Return what this machine reaches in a large product of matrices, in operations a second."""
+    a = torch.randn(_MATMUL_SIZE, _MATMUL_SIZE)
+    torch.matmul(a, a)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.matmul(a, a)
+        seconds.append(time.perf_counter() - start)
+    return 2 * _MATMUL_SIZE**3 / min(seconds)
+
+
+def table(stages: Sequence[StagePlan], peak: float) -> list[str]:
+    """Return the lines of the plan for this machine."""
+    free_gb = psutil.virtual_memory().available / 1e9
+    lines = [
+        f"this machine: {peak / 1e9:.0f} GFLOP/s in products of matrices, {free_gb:.0f} GB of memory free",
+        f"{'stage':<10} {'runs':>5} {'weights':>11} {'tokens/step':>11} {'steps':>8} {'PFLOP':>8} {'of peak':>7} "
+        f"{'minutes':>8} {'GB':>6}",
+    ]
+    for s in stages:
+        lines.append(
+            f"{s.name:<10} {s.runs:>5} {s.step.parameters:>11,} {s.step.tokens:>11,} {s.steps:>8,} "
+            f"{s.flops / 1e15:>8.3g} {s.step.flops / s.step.seconds / peak:>7.1%} {s.minutes:>8.3g} {s.memory_gb:>6.2f}"
+        )
+    total = sum(s.runs * s.minutes for s in stages)
+    return [*lines, f"all runs one after another, one seed: {total:.3g} minutes; flops and minutes are of one run"]
+
+
+def table_on(stages: Sequence[StagePlan], peak: float, machine: Machine) -> list[str]:
+    """Return the lines of the plan for a machine in numbers, used to the same share of its peak as this one."""
+    lines = [
+        f"{machine.devices} device(s) of {machine.flops / 1e12:.0f} TFLOP/s and {machine.memory_gb:.0f} GB, "
+        "used to the same share of their peak and without loss between them:"
+    ]
+    for s in stages:
+        share = s.step.flops / s.step.seconds / peak
+        fits = "fits" if s.memory_gb < machine.memory_gb else "does NOT fit: make `batch_windows` smaller"
+        lines.append(
+            f"{s.name:<10} {s.minutes_on(machine, share=share):>8.3g} minutes a run, {s.memory_gb:.2f} GB, {fits}"
+        )
+    return lines
+
+
+__all__ = ["Machine", "StagePlan", "Step", "Work", "described", "matmul_flops", "measure_step", "plan", "plan_stages"]
