@@ -12,10 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from spikefield.config import ExperimentConfig, spike_encoder
+import pandas as pd
+
+from spikefield.config import load_preset, spike_encoder
 from spikefield.evaluation.baselines import ridge_spikes
 from spikefield.evaluation.embedding import embed
-from spikefield.evaluation.readout import decode
+from spikefield.evaluation.readout import Decoded, decode
 from spikefield.experiments.corpus import read_corpus
 from spikefield.training.stages import RunConfig, pretrain
 
@@ -55,16 +57,19 @@ def run(name: str, recordings: Path, out: Path) -> None:
         return
     spikefield = str(Path(sys.executable).parent / "spikefield")
     subprocess.run([spikefield, "experiment", str(recordings), "--out", str(out), "--seeds", *SEEDS], check=True)
+    results = pd.read_csv(out / "results.csv", keep_default_na=False)
+    scores = results[results.metric.str.startswith("r2")]
+    print(scores.pivot_table(index=["session", "model"], columns="metric", values="value").round(3).to_string())
 
 
 def teach(recordings: Path) -> None:
     """Pretrain a spike teacher for every seed and score it beside lagged ridge on the same split."""
-    config = ExperimentConfig()
+    config = load_preset("quick")
     corpus = read_corpus(recordings, config=config)
     sessions = corpus.having("spikes")
     for session in sessions:
         ridge = ridge_spikes(session)
-        print("ridge-spikes", dict(zip(ridge.names, ridge.r2.round(3).tolist(), strict=True)), flush=True)
+        tell("ridge-spikes", ridge)
     for seed in map(int, SEEDS):
         run = RunConfig(config.pretraining, corpus.window_bins, seed, f"teacher (seed {seed})")
         teacher, _ = pretrain(
@@ -72,8 +77,13 @@ def teach(recordings: Path) -> None:
         )
         for session in sessions:
             decoded = decode(session, embed(teacher.encoder, session, window_bins=corpus.window_bins))
-            scores = dict(zip(decoded.names, decoded.r2.round(3).tolist(), strict=True))
-            print(f"teacher seed {seed}", scores, flush=True)
+            tell(f"teacher seed {seed}", decoded)
+
+
+def tell(name: str, decoded: Decoded) -> None:
+    """Print the mean score and each dimension's."""
+    each = dict(zip(decoded.names, decoded.r2.round(3).tolist(), strict=True))
+    print(f"{name}: R² {decoded.mean_r2:.3f} {each}", flush=True)
 
 
 if __name__ == "__main__":
