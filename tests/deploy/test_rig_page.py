@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exportable import model as make
 
+import spikefield
 import tiny
 from spikefield import cli
+from spikefield.deploy.adaptation import RecursiveReadout
 from spikefield.deploy.live import LiveConfig
+from spikefield.deploy.streaming import StreamingDecoder
 from spikefield.deploy.zeromq import _header
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "rig.md").read_text(encoding="utf-8")
@@ -57,3 +61,15 @@ def test_flags_and_messages_are_as_written(capsys):
     assert LiveConfig(on_trouble="end").stall_s > 0
     for message in blocks("json"):
         assert _header(message.encode(), "page")["shape"] == [10, 96]
+
+
+def test_the_loop_of_one_s_own_runs(monkeypatch):
+    model = make(causal=True, attention_bins=5)
+    lfp = np.asarray(tiny.session(0).lfp.signal)[:100]
+    monkeypatch.setattr(spikefield, "load", lambda folder: model, raising=False)
+    names = {"spikefield": spikefield, "StreamingDecoder": StreamingDecoder, "RecursiveReadout": RecursiveReadout}
+    given = {"samples": lfp, "times_s": np.arange(100) / 50, "behavior": np.ones((100, 2))}
+    (block,) = blocks("python")
+    before = model.readouts["s0"]["weights"].copy()
+    exec(compile(block.replace('"monday"', '"s0"'), "rig.md", "exec"), names | given)
+    np.testing.assert_array_equal(model.readouts["s0"]["weights"], before)

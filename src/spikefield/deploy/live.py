@@ -16,9 +16,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from spikefield.deploy.channel_map import ChannelMap
+from spikefield.deploy.decoded import Decoded
 from spikefield.deploy.sinks import Row, Writer
 from spikefield.deploy.sources import Block, Source
-from spikefield.deploy.streaming import Decoded, StreamingDecoder
+from spikefield.deploy.streaming import StreamingDecoder
 from spikefield.deploy.watch import Latency, Score, SignalWatch
 from spikefield.errors import InputError
 
