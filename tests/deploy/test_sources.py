@@ -129,6 +129,32 @@ def test_lsl_loopback(outlet, lsl_library):
     source.close()
 
 
+def test_lsl_stream_that_comes_back(lsl_library):
+    name = f"spikefield-back-{uuid.uuid4().hex[:8]}"
+
+    def start():
+        return lsl_library.StreamOutlet(lsl_library.StreamInfo(name, "LFP", 2, 500.0, "float32", name))
+
+    outlet = start()
+    source = lsl.LslSource(name)
+    del outlet
+    assert source.read(timeout_s=0.2) is None
+    outlet, block, end = start(), None, time.monotonic() + 15
+    while block is None and time.monotonic() < end:
+        outlet.push_chunk(np.ones((5, 2), np.float32))
+        block = source.read(timeout_s=0.2)
+    assert block is not None and (block.samples == 1).all()
+    source.close()
+    with pytest.raises(InputError, match="was lost"):
+        source._inlet = Lost()
+        source.read(timeout_s=0.0)
+
+
+class Lost:
+    def pull_sample(self, timeout):
+        raise RuntimeError("The stream connection has been lost.")
+
+
 def test_lsl_stream_that_is_not_there(lsl_library):
     with pytest.raises(InputError, match=r"no LSL stream named 'nobody' within 0.2 s; .*Start it, or check the name"):
         lsl.LslSource("nobody", find_s=0.2)

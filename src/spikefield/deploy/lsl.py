@@ -52,11 +52,14 @@ class LslSource(Source):
         self.channel_ids = tuple(map(str, names)) if names and all(names) else None
 
     def read(self, *, timeout_s: float) -> Block | None:
-        """Return all that the inlet holds."""
-        first, first_s = self._inlet.pull_sample(timeout=timeout_s)
-        if first_s is None or not len(first):
-            return None
-        rest, rest_s = self._inlet.pull_chunk(timeout=0.0, max_samples=_MOST_SAMPLES)
+        """Return all that the inlet holds; an outlet that went away is waited for."""
+        try:
+            first, first_s = self._inlet.pull_sample(timeout=timeout_s)
+            if first_s is None or not len(first):
+                return None
+            rest, rest_s = self._inlet.pull_chunk(timeout=0.0, max_samples=_MOST_SAMPLES)
+        except RuntimeError as error:
+            raise InputError(f"LSL stream {self.name!r} was lost ({error}). Start it again.") from error
         samples, times_s = np.asarray(first)[None], np.array([first_s])
         if len(rest_s):
             samples, times_s = np.concatenate([samples, np.asarray(rest)]), np.concatenate([times_s, rest_s])
