@@ -14,13 +14,12 @@ import tiny
 from spikefield.deploy import export, onnx_graph
 from spikefield.deploy.export import choose_session, export_onnx
 from spikefield.errors import InputError
-from spikefield.evaluation.embedding import embed
 from spikefield.models.encoder import Encoder, EncoderConfig
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "decode_onnx.py"
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 SIZES = [
     {},
     {"patch": 6, "n_heads": 1},
@@ -152,20 +151,43 @@ def test_a_missing_package_names_the_extra(monkeypatch, package, called):
         onnx_graph.library() if called == "library" else export.runtime(b"")
 
 
-def test_the_example_decodes_with_numpy_and_onnxruntime_alone(exported, tmp_path):
-    model, out, _ = exported
-    session = tiny.binned(0)
-    standard = model.chains["s0"].steps[-1]
-    first, last = max(session.stretches("train"), key=lambda s: s[1] - s[0])
-    np.savez(tmp_path / "bins.npz", lfp=session.lfp[first:last] * standard.scale + standard.center)
+def run_example(name: str, *arguments) -> str:
+    """Run an example where nothing but numpy and onnxruntime can be imported."""
     alone = "import sys, runpy; sys.modules.update(torch=None, spikefield=None, onnx=None); "
     run = f"{alone}sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    arguments = [EXAMPLE, out / "window.onnx", tmp_path / "bins.npz", tmp_path / "decoded.csv"]
-    done = subprocess.run([sys.executable, "-c", run, *map(str, arguments)], capture_output=True, text=True)
+    command = [sys.executable, "-c", run, *map(str, (EXAMPLES / name, *arguments))]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def stretch(exported, tmp_path_factory):
+    """The file of a stretch before standardisation, its first bin, and the session."""
+    model, _, _ = exported
+    session, standard = tiny.binned(0), model.chains["s0"].steps[-1]
+    first, last = max(session.stretches("train"), key=lambda s: s[1] - s[0])
+    path = tmp_path_factory.mktemp("bins") / "bins.npz"
+    np.savez(path, lfp=session.lfp[first:last] * standard.scale + standard.center)
+    return path, first, last, session
+
+
+def test_the_example_decodes_with_numpy_and_onnxruntime_alone(exported, stretch, tmp_path):
+    model, out, _ = exported
+    path, first, last, session = stretch
+    said = run_example("decode_onnx.py", out / "window.onnx", path, tmp_path / "decoded.csv")
     decoded = np.loadtxt(tmp_path / "decoded.csv", delimiter=",", skiprows=1)
-    assert decoded.shape == (last - first, 2)
-    z = embed(model.encoder, session, window_bins=40)[first : first + 40]
-    readout = model.readouts["s0"]
-    np.testing.assert_allclose(decoded[:40], z @ readout["weights"] + readout["intercept"], atol=1e-3)
-    assert "bins of 20.0 ms, session s0" in done.stdout
+    assert decoded.shape == (last - first, 2) and "bins of 20.0 ms, session s0" in said
+    z, readout = z_of(model, session.lfp[None, first : first + 40]), model.readouts["s0"]
+    np.testing.assert_allclose(decoded[:40], z[0] @ readout["weights"] + readout["intercept"], atol=1e-3)
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_the_live_example_decodes_bin_by_bin(exported, stretch, tmp_path, ahead):
+    path, first, last, session = stretch
+    model = make(causal=True, attention_bins=5, look_ahead_bins=ahead)
+    export_onnx(model, "s0", tmp_path / "onnx", int8=False)
+    run_example("decode_onnx_live.py", tmp_path / "onnx/step.onnx", path, tmp_path / "decoded.csv")
+    decoded = np.loadtxt(tmp_path / "decoded.csv", delimiter=",", skiprows=1)
+    z, readout = z_of(model, session.lfp[None, first:last])[0, : last - first - ahead], model.readouts["s0"]
+    np.testing.assert_allclose(decoded, z @ readout["weights"] + readout["intercept"], atol=1e-3)
