@@ -1,6 +1,6 @@
 """Time an epoch of distillation with the teacher's words from the cache, and with the teacher run in every step.
 
-Both train the same student of the `compact` size on one simulated session (about 70 units in the patches of the default, 96 channels), one thread,
+Both train the same student of the `compact` size on one simulated session (about 70 units, 96 channels), one thread,
 interleaved; also how far the losses move by half precision. Last line: JSON.
 """
 

@@ -1,6 +1,7 @@
 """Stages are kept by content, appear whole, and know what they cost; a folder belongs to one experiment."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -72,6 +73,23 @@ def test_a_folder_belongs_to_one_experiment(tmp_path):
     with pytest.raises(InputError, match="holds another experiment: data differ. Choose another folder"):
         Workspace(tmp_path / "out").claim(wanted | {"data": {"s0": "abd"}})
     assert json.loads((tmp_path / "out/experiment.json").read_text())["config"]["blocks"] == [2, 5]
+
+
+def test_many_workers_may_write_at_once(tmp_path):
+    def work(i):
+        space = Workspace(tmp_path / "out")
+        space.claim({"config": 1})
+        for stage in ("a", "b", "c"):
+            path = space.stage(f"models/{stage}", key="k", label=LABEL, run=write(stage, []))
+            assert (path / "result.txt").read_text() == stage
+        return len(space.records())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(work, range(16))) == {3}
+    names = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert names == sorted(
+        ["experiment.json", *(f"models/{s}/{f}" for s in "abc" for f in ("result.txt", "stage.json"))]
+    )
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import platform
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +11,8 @@ import torch
 from tqdm.auto import tqdm
 
 from spikefield.errors import InputError
+
+_RETRIES = 4  # of a task whose worker or machine was lost; it goes on from its checkpoint
 
 
 def fan_out(
@@ -60,18 +64,21 @@ def _on_ray(
         )
     try:
         shared = ray.put(work)
-        remote = ray.remote(num_cpus=1, max_retries=2)(_one_thread)
+        remote = ray.remote(num_cpus=1, max_retries=_RETRIES)(_one_thread)
         pending = [remote.remote(shared, task) for task in tasks]
         order = {reference: i for i, reference in enumerate(pending)}
         results: list[Any] = [None] * len(tasks)
-        with tqdm(
-            total=len(tasks), desc=f"{len(tasks)} runs on {workers} cores", disable=None if progress else True
-        ) as bar:
+        cores = int(ray.cluster_resources().get("CPU", workers))
+        with tqdm(total=len(tasks), desc=f"runs on {cores} cores", disable=None if progress else True) as bar:
             while pending:
+                bar.set_postfix(running=min(cores, len(pending)), waiting=max(len(pending) - cores, 0))
                 done, pending = ray.wait(pending)
                 for reference in done:
-                    results[order[reference]] = ray.get(reference)
+                    i = order[reference]
+                    results[i], seconds, node = ray.get(reference)
                     bar.update()
+                    if progress:
+                        bar.write(_row(tasks[i], seconds, node))
         return results
     except RayTaskError as error:
         cause = error.cause
@@ -81,7 +88,14 @@ def _on_ray(
             ray.shutdown()
 
 
-def _one_thread(work: Callable[..., Any], task: tuple[Any, ...]) -> Any:
-    """Run a task on one core, so that its result does not depend on how many run beside it."""
+def _one_thread(work: Callable[..., Any], task: tuple[Any, ...]) -> tuple[Any, float, str]:
+    """Run a task on one core, so that its result does not depend on how many run beside it; say how long, and where."""
     torch.set_num_threads(1)
-    return work(*task)
+    start = time.perf_counter()
+    result = work(*task)
+    return result, time.perf_counter() - start, platform.node()
+
+
+def _row(task: tuple[Any, ...], seconds: float, node: str) -> str:
+    """Return one row of the table that grows while the tasks end."""
+    return f"{' '.join(str(part) for part in task if part != ''):<44} {seconds:>8.1f} s  {node}"

@@ -1,12 +1,14 @@
 """The folder of an experiment: which experiment it holds, which stages are finished, what each cost.
 
 A stage is a function that fills a folder. Its key is the hash of all that determines it; a stage whose folder carries
-the same key is not run again. Folders appear whole. A stage that trains keeps its checkpoints in a hidden folder beside
-its own until it is finished, so that a run that was cut short goes on in the midst of the stage it was in.
+the same key is not run again. Folders appear whole, so that any number of workers may write here at once. A stage that
+trains keeps its checkpoints in a hidden folder beside its own until it is finished, so that a run that was cut short
+goes on in the midst of the stage it was in.
 """
 
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -44,7 +46,7 @@ def content_key(*parts: Any) -> str:
 
 
 class _NotFirst(Exception):
-    """Throws away what a process made that the first process of the run makes too."""
+    """Throws away what another process made too."""
 
 
 class Workspace:
@@ -69,19 +71,19 @@ class Workspace:
                     "Choose another folder, or repeat the command that made this one."
                 )
             return
-        if self.out.exists() and any(self.out.iterdir()):
+        if self.out.exists() and any(not p.name.startswith(".") for p in self.out.iterdir()) and not marker.exists():
             raise InputError(f"`out` {self.out} is not empty and holds no experiment. Choose another folder.")
         files.write_json(marker, experiment)
 
     def stage(self, folder: str, *, key: str, label: tuple[str, str, int | None], run: Callable[[Path], None]) -> Path:
         """Fill `folder` by `run(temporary_folder)` unless a finished stage of the same key is there; return it."""
         path = self.out / folder
-        if (path / _STAGE_FILE).exists() and files.read_json(path / _STAGE_FILE)["key"] == key:
+        if _finished(path, key):
             return path
         with suppress(_NotFirst), files.whole(path) as temporary, _Meter() as meter:
             temporary.mkdir(parents=True)
             run(temporary)
-            if not is_first():
+            if not is_first() or _finished(path, key):  # another worker was faster
                 raise _NotFirst
             record = StageRecord(*label, seconds=meter.seconds(), peak_memory_mb=meter.peak_mb)
             (temporary / _STAGE_FILE).write_text(json.dumps({"key": key, **asdict(record)}, indent=2))
@@ -96,10 +98,16 @@ class Workspace:
 
     def records(self) -> list[dict[str, Any]]:
         """Return what every finished stage cost, oldest first."""
-        paths = sorted(self.out.rglob(_STAGE_FILE), key=lambda p: p.stat().st_mtime)
-        finished = [p for p in paths if not any(part.startswith(".") for part in p.relative_to(self.out).parts)]
-        found = [files.read_json(p) for p in finished]
+        finished = []
+        for folder, folders, names in os.walk(self.out):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            finished += [Path(folder, name) for name in names if name == _STAGE_FILE]
+        found = [files.read_json(p) for p in sorted(finished, key=lambda p: p.stat().st_mtime)]
         return [{k: v for k, v in record.items() if k != "key"} for record in found]
+
+
+def _finished(path: Path, key: str) -> bool:
+    return (path / _STAGE_FILE).exists() and files.read_json(path / _STAGE_FILE)["key"] == key
 
 
 class _Meter:
