@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream soak bench-cache
+.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream soak bench-cache bench-scaling
 
 install: .venv/.installed
 
@@ -67,3 +67,6 @@ soak: install
 
 bench-cache: install
 	$(BIN)/python benchmarks/teacher_cache.py
+
+bench-scaling: install
+	$(BIN)/python benchmarks/scaling.py
