@@ -33,7 +33,7 @@ def test_only_the_student_is_causal(session):
     for encoder in (lfp_encoder(config, [session]), spike_encoder(config, [session])):
         assert not encoder.transformer.causal
     assert not student_encoder(tiny.config(), [session]).transformer.causal
-    assert student_encoder(tiny.config(causal=True), [session]).transformer.attention_bins == 100
+    assert student_encoder(tiny.config(causal=True), [session]).transformer.attention_bins == 50
 
 
 def test_the_chain_looks_no_further_ahead_than_the_student():

@@ -30,7 +30,8 @@ class ExperimentConfig:
     `spike_patch` None cuts the units of the smallest session into three patches or more, of 16 units at most.
     `lfp_patch` None puts all channels of a session into one patch, so that each bin is one token.
     `max_count` None follows the recordings: the count that all but one bin in a thousand stay below, 5 to 20.
-    `causal` makes the student, and it alone, see no future but `look_ahead_bins`, and `attention_s` back in a layer.
+    `causal` makes the student, and it alone, see no future but `look_ahead_bins`, and `attention_s` back in a layer,
+    which should be well below `window_s`, or too few bins learn to use all of it.
     """
 
     binning: BinningConfig = field(default_factory=BinningConfig)
@@ -40,7 +41,7 @@ class ExperimentConfig:
     max_count: int | None = None
     student_channel_dropout: float = 0.5
     causal: bool = False
-    attention_s: float = 2.0
+    attention_s: float = 1.0
     look_ahead_bins: int = 0
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     autoencoding: AutoencodingConfig = field(default_factory=AutoencodingConfig)

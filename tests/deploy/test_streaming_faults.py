@@ -52,6 +52,21 @@ def test_a_short_gap_is_bridged_flagged_and_counted(model, lfp):
     np.testing.assert_allclose(decoded.bin_time_s, 1e5 + (np.arange(150) + 0.5) * 0.02, atol=1e-6)
 
 
+def test_whatever_reaches_an_invented_sample_says_so(lfp):
+    """Alter the bridged samples: every bin that changes carries a flag, before and after them."""
+    model = live_model(RATE_HZ, ahead=2, chain="band_power")
+    gone = lfp.copy()
+    gone[505:515] = np.nan
+    louder = gone.copy()
+    louder[504] *= 50
+    one, two = (StreamingDecoder(model, "live").push(x) for x in (gone, louder))
+    changed = np.flatnonzero((np.abs(one.values - two.values) > 1e-3).any(axis=1))
+    assert changed.min() == 48 and changed.max() > 60
+    assert (one.quality[changed] & (BRIDGED | REMEMBERS)).all()
+    assert flagged(one, BRIDGED) == [50, 51]
+    assert flagged(one, REMEMBERS)[:3] == [48, 49, 52]
+
+
 def test_holding_repeats_the_last_sample(model, lfp):
     decoded = StreamingDecoder(model, "live", bad="hold").push(*without(lfp, 503, 515))
     held = lfp.copy()

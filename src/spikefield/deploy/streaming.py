@@ -27,6 +27,7 @@ from spikefield.signals.chain import ChainStream, FittedChain
 
 GapPolicy = Literal["bridge", "reset"]
 _EDGE = 1e-6
+_INVENTED = BRIDGED | BAD_CHANNELS
 _PLACE = ("_index", "_n_lost", "_done_bin", "_next_bin", "_run_bins", "_tainted_until")
 
 
@@ -69,8 +70,9 @@ class StreamingDecoder:
         self._network = NetworkStream(model.encoder, session_id, n_channels=len(self._chain.feature_names))
         reach = model.encoder.reach
         assert reach is not None
-        self._reach_bins, self._warm_bins = reach.past_bins, self._network.bins - 1
-        self._ahead = reach.ahead_bins
+        filter_bins = int(np.ceil(self._chain.reach_s * 1000 / self.bin_width_ms))
+        self._reach_bins, self._warm_bins = reach.past_bins + filter_bins, self._network.bins - 1
+        self._filter_ahead_bins = 0 if self._chain.is_causal else filter_bins
         self._used = np.array([c not in self._chain.bad_channels for c in self.channel_ids])
         self._repair = ChannelRepair(bad, self._used)
         self._samples_a_bin = self.rate_hz * self.bin_width_ms / 1000
@@ -287,13 +289,15 @@ class StreamingDecoder:
         end = int(np.ceil((self._index + n_samples) / self._samples_a_bin - _EDGE))
         for bin_index in range(first, end):
             self._flags[bin_index] = self._flags.get(bin_index, 0) | flag
+        for bin_index in range(max(first - self._filter_ahead_bins, self._next_bin), first):
+            self._flags[bin_index] = self._flags.get(bin_index, 0) | REMEMBERS
 
     def _run(self, features: Float[np.ndarray, "bin feature"]) -> None:
         for row in features:
             bin_index, self._next_bin = self._next_bin, self._next_bin + 1
+            flag = self._flags.pop(bin_index, 0) if self._flags else 0
             if bin_index <= self._done_bin:  # half of it came before a gap and has been decoded
                 continue
-            flag = self._flags.pop(bin_index, 0) if self._flags else 0
             absent = np.isnan(row)
             if absent.any():
                 if absent.all():  # less than half of the bin was measured
@@ -304,10 +308,11 @@ class StreamingDecoder:
                 row = np.where(absent, 0.0, row)
             if not self._units.done:
                 self._units.add(row)
-            if flag:
-                self._tainted_until = bin_index + self._reach_bins
             quality = flag | (WARMING_UP if self._run_bins < self._warm_bins else 0)
-            if not flag & (BRIDGED | BAD_CHANNELS) and bin_index <= self._tainted_until:
+            if flag & _INVENTED:
+                self._tainted_until = bin_index + self._reach_bins
+                self._waiting = [(b, q if q & _INVENTED else q | REMEMBERS) for b, q in self._waiting]
+            elif bin_index <= self._tainted_until:
                 quality |= REMEMBERS
             self._run_bins += 1
             self._done_bin = bin_index
