@@ -10,6 +10,7 @@ from spikefield.config import ExperimentConfig, binning_of, window_bins
 from spikefield.errors import InputError
 from spikefield.recordings import session as layout
 from spikefield.windows.binned import BinnedSession, BinningConfig, bin_session, choose_bin_width_ms
+from spikefield.windows.on_disk import kept
 
 PREFERRED_BIN_MS = 20.0
 _ARRAYS = {"spikes": "counts", "lfp": "lfp", "behavior": "behavior"}
@@ -55,7 +56,7 @@ def read_corpus(data: Path, *, config: ExperimentConfig) -> Corpus:
     loaded = [layout.load(path) for path in paths]
     width, why = choose_bin_width_ms(loaded, preferred_ms=PREFERRED_BIN_MS, asked_ms=config.binning.bin_width_ms)
     binning = replace(binning_of(config), bin_width_ms=width)
-    sessions = tuple(_binned(path, binning) for path in paths)
+    sessions = tuple(kept(_binned(path, binning) for path in paths))
     ids = [s.session_id for s in sessions]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise InputError(f"{data}: holds session {twice[0]!r} twice. Rename one of them when preparing it.")

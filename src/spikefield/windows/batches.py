@@ -53,21 +53,15 @@ class WindowDataset(torch.utils.data.Dataset):
     ) -> None:
         self.modalities = modalities
         self._targets = targets or {}
-        self._arrays: dict[str, dict[str, Tensor]] = {s.session_id: self._tensors(s) for s in sessions}
-
-    def _tensors(self, session: BinnedSession) -> dict[str, Tensor]:
-        tensors = {}
-        for name in self.modalities:
-            array = session.require(name)
-            tensors[name] = torch.from_numpy(np.ascontiguousarray(array))
-            if name != "spikes":
-                tensors[name] = tensors[name].float()
-        return tensors
+        self._arrays = {s.session_id: {name: s.require(name) for name in modalities} for s in sessions}
 
     def __getitem__(self, index: DatasetIndex) -> tuple[str, dict[str, Tensor]]:
-        """Return the session id and the window's arrays, each (time, …)."""
+        """Return the session id and copies of the window's arrays, each (time, …); all else may stay on disk."""
         start, end = round(index.start), round(index.end)
-        window = {name: tensor[start:end] for name, tensor in self._arrays[index.recording_id].items()}
+        window = {
+            name: torch.from_numpy(np.array(array[start:end], np.int32 if name == "spikes" else np.float32))
+            for name, array in self._arrays[index.recording_id].items()
+        }
         if index.recording_id in self._targets:  # often mapped from disk in half precision
             window["targets"] = torch.from_numpy(self._targets[index.recording_id][start:end].astype(np.float32))
         return index.recording_id, window
