@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream soak bench-cache bench-scaling
+.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream soak bench-cache bench-scaling bench-loading
 
 install: .venv/.installed
 
@@ -70,3 +70,6 @@ bench-cache: install
 
 bench-scaling: install
 	$(BIN)/python benchmarks/scaling.py
+
+bench-loading: install
+	$(BIN)/python benchmarks/loading.py
