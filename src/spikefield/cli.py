@@ -34,6 +34,7 @@ COMMANDS = {
     "evaluate": ("spikefield.experiments.commands", "score a model's representations on test time"),
     "stream": ("spikefield.deploy.commands", "decode a live stream, or a recording as if it were one"),
     "export": ("spikefield.deploy.commands", "write a model as ONNX files, checked before they are written"),
+    "audit": ("spikefield.experiments.audit", "re-check a finished experiment for leaks, one line a check"),
     "report": ("spikefield.experiments.commands", "write an experiment's report again"),
 }
 _DEFAULT_PRESET = "quick"
@@ -60,7 +61,7 @@ def _run(name: str, flags: list[str]) -> int:
         if name not in COMMANDS:
             raise InputError(f"`command` must be one of {', '.join(COMMANDS)}, got {name!r}.")
         function = getattr(importlib.import_module(COMMANDS[name][0]), name)
-        _call(name, function, [_underscored(flag) for flag in flags])
+        return _call(name, function, [_underscored(flag) for flag in flags])
     except InputError as error:
         return _fail(str(error), status=2)
     except KeyboardInterrupt as error:
@@ -71,7 +72,6 @@ def _run(name: str, flags: list[str]) -> int:
             raise
         where = error.filename if error.filename is not None else "a file"
         return _fail(f"{where}: {error.strerror}. Check the path, its rights and the disk.", status=2)
-    return 0
 
 
 def _underscored(flag: str) -> str:
@@ -92,11 +92,12 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
         print(f"warning: {message}", file=sys.stderr)
 
 
-def _call(name: str, function: Callable[..., None], flags: list[str]) -> None:
-    """Parse the flags by the function's signature and call it."""
+def _call(name: str, function: Callable[..., int | None], flags: list[str]) -> int:
+    """Parse the flags by the function's signature, call it and return its exit status; most return None for 0."""
     from jsonargparse import ArgumentParser
 
     parameters = inspect.signature(function, eval_str=True).parameters
+    flags = _switched(flags, parameters)
     lists = {p: item for p in parameters if (item := _item_type(parameters[p].annotation)) is not None}
     parser = ArgumentParser(
         prog=f"spikefield {name}",
@@ -118,7 +119,17 @@ def _call(name: str, function: Callable[..., None], flags: list[str]) -> None:
         raise
     except (ArgumentError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{error}. `spikefield {name} --help` lists the flags.") from error
-    function(**_arguments(values, parameters))
+    return function(**_arguments(values, parameters)) or 0
+
+
+def _switched(flags: list[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Let a flag that is on or off stand alone for on."""
+    alone = {f"--{p.name}" for p in parameters.values() if p.annotation is bool}
+    followed = [*flags[1:], "--"]
+    return [
+        f"{flag}=true" if flag in alone and then.startswith("--") else flag
+        for flag, then in zip(flags, followed, strict=True)
+    ]
 
 
 def _arguments(values: dict[str, Any], parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
@@ -196,7 +207,7 @@ def _item_type(annotation: Any) -> type | None:
 
 
 def _add_one(
-    parser: Any, flag: str, parameter: inspect.Parameter, lists: dict[str, type], function: Callable[..., None]
+    parser: Any, flag: str, parameter: inspect.Parameter, lists: dict[str, type], function: Callable[..., int | None]
 ) -> None:
     """Add a positional argument or a flag of several values, with its line of the docstring."""
     from docstring_parser import parse

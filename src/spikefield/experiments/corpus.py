@@ -20,6 +20,7 @@ _ARRAYS = {"spikes": "counts", "lfp": "lfp", "behavior": "behavior"}
 class Corpus:
     """Binned sessions of one folder, with the hash of each file and the choices that were made for them."""
 
+    folder: Path
     sessions: tuple[BinnedSession, ...]
     binning: BinningConfig
     window_bins: int
@@ -62,6 +63,7 @@ def read_corpus(data: Path, *, config: ExperimentConfig) -> Corpus:
         raise InputError(f"{data}: holds session {twice[0]!r} twice. Rename one of them when preparing it.")
     bins = window_bins(config, width)
     return Corpus(
+        folder=Path(data),
         sessions=sessions,
         binning=binning,
         window_bins=bins,

@@ -139,13 +139,25 @@ def _run(
         "protocol": "blocked",
         "leaks": False,
         "distill_on": list(experiment.distill_on),
-        "data": {"sessions": [_describe(s, experiment) for s in experiment.corpus.sessions]},
+        "data": {
+            "folder": str(experiment.corpus.folder.resolve()),
+            "sessions": [_describe(s, experiment) for s in experiment.corpus.sessions],
+        },
         "chosen": list(experiment.corpus.chosen),
         "ceiling_r2": ceiling_r2,
         "hardware": hardware(),
         "versions": artifact.versions(),
         "stages": stages,
+        "files": output_hashes(workspace.out),
     }
+
+
+def output_hashes(out: Path) -> dict[str, str]:
+    """Return the hash of every output that a score rests on; a model's `config.json` holds those of its files."""
+    patterns = ("results.csv", "splits/*.json", "baselines/*/scores.json", "models/*/config.json")
+    paths = [path for pattern in patterns for path in sorted(out.glob(pattern))]
+    kept = [path.relative_to(out) for path in paths if not path.parent.name.startswith(".")]
+    return {path.as_posix(): files.sha256(out / path) for path in kept}
 
 
 def _describe(session: BinnedSession, experiment: "Experiment") -> dict[str, Any]:
