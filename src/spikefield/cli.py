@@ -125,7 +125,7 @@ def _call(name: str, function: Callable[..., int | None], flags: list[str]) -> i
 def _switched(flags: list[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
     """Let a flag that is on or off stand alone for on."""
     alone = {f"--{p.name}" for p in parameters.values() if p.annotation is bool}
-    followed = [*flags[1:], "--"]
+    followed = [*flags, "--"][1:]
     return [
         f"{flag}=true" if flag in alone and then.startswith("--") else flag
         for flag, then in zip(flags, followed, strict=True)
