@@ -60,7 +60,11 @@ def _on_ray(
     if started:
         cores = None if address else workers
         ray.init(
-            address=address, num_cpus=cores, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False
+            address=address or "local",  # never a cluster that happens to run here
+            num_cpus=cores,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            include_dashboard=False,
         )
     try:
         shared = ray.put(work)
