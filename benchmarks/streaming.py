@@ -4,7 +4,7 @@ Beside it, for each preset, the twin that runs the network over the whole window
 and the floor: the time that reading the weights and the ring once takes at this machine's memory bandwidth. Weights are
 random, which costs what trained ones cost. `paper-1` is the published size with one token a bin. Last line: JSON.
 
-    python benchmarks/streaming.py [--bins 3000]
+    python benchmarks/streaming.py [--bins 3000] [--attention-s 1]
 """
 
 import argparse
@@ -19,7 +19,7 @@ import yaml
 from threadpoolctl import threadpool_limits
 
 from spikefield.artifact import Model
-from spikefield.config import preset_path
+from spikefield.config import ExperimentConfig, preset_path
 from spikefield.deploy.streaming import StreamingDecoder
 from spikefield.models.encoder import Encoder, EncoderConfig
 from spikefield.models.transformer import TransformerConfig
@@ -27,7 +27,7 @@ from spikefield.objectives.distillation import DistillationConfig, Student
 from spikefield.signals.chain import fit_chain
 from spikefield.windows.batches import Batch, collate
 
-N_CHANNELS, RATE_HZ, BIN_MS, ATTENTION_S = 96, 1000.0, 10.0, 2.0
+N_CHANNELS, RATE_HZ, BIN_MS = 96, 1000.0, 10.0
 A_BIN, WARM_BINS, RECOMPUTED = round(RATE_HZ * BIN_MS / 1000), 400, 40
 
 
@@ -59,26 +59,31 @@ def model_of(encoder_config: EncoderConfig) -> Model:
     )  # fmt: skip
 
 
-def encoder_of(preset: str, *, one_token: bool = False) -> EncoderConfig:
+def encoder_of(preset: str, *, attention_s: float = ExperimentConfig.attention_s) -> EncoderConfig:
     """Return the causal student of a preset."""
     given = yaml.safe_load(preset_path(preset).read_text())
-    size = TransformerConfig(**given["transformer"], causal=True, attention_bins=round(ATTENTION_S * 1000 / BIN_MS))
-    return EncoderConfig("lfp", N_CHANNELS if one_token else given.get("lfp_patch") or N_CHANNELS, transformer=size)
+    size = TransformerConfig(**given["transformer"], causal=True, attention_bins=round(attention_s * 1000 / BIN_MS))
+    return EncoderConfig("lfp", given.get("lfp_patch") or N_CHANNELS, transformer=size)
 
 
-def streamed_ms(model: Model, n_bins: int) -> tuple[np.ndarray, float]:
-    """Return the time of every push of one bin, and how far the values lie from those of one run over all bins."""
+def streamed_ms(model: Model, n_bins: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return time and processor time of every push of a bin, and how far z lies from one run over all bins."""
     decoder = StreamingDecoder(model, "live")
     lfp = recording((n_bins + WARM_BINS) * BIN_MS / 1000 + 0.2, seed=2).astype(np.float32)
     times_s = np.arange(len(lfp)) / RATE_HZ
     pieces = [slice(i, i + A_BIN) for i in range(0, len(lfp), A_BIN)]
-    decoded = [decoder.push(lfp[p], times_s[p]) for p in pieces]
+    decoded, busy_s = [], []
+    for piece in pieces:
+        start_s = time.thread_time()
+        decoded.append(decoder.push(lfp[piece], times_s[piece]))
+        busy_s.append(time.thread_time() - start_s)
     chain = model.chains["live"].with_clock(rate_hz=RATE_HZ, start_s=0.0, grid_start_s=0.0, n_bins=WARM_BINS)
     features = chain.apply(lfp[: WARM_BINS * A_BIN])
     with torch.inference_mode():
         z = model.encoder(_batch(features))[0].numpy()
     difference = np.abs(np.concatenate([d.z for d in decoded[:WARM_BINS]]) - z).max()
-    return np.array([d.latency_ms for d in decoded[WARM_BINS:]]), float(difference)
+    took_ms = np.array([d.latency_ms for d in decoded[WARM_BINS:]])
+    return took_ms, 1000 * np.array(busy_s[WARM_BINS:]), float(difference)
 
 
 def recomputed_ms(model: Model) -> np.ndarray:
@@ -134,21 +139,23 @@ def main() -> None:
     """Time all presets and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bins", type=int, default=3000)
+    parser.add_argument("--attention-s", type=float, default=ExperimentConfig.attention_s)
     options = parser.parse_args()
     torch.set_num_threads(1)
     summary: dict[str, dict[str, float]] = {"p50_ms": {}, "p99_ms": {}, "ratio_to_recompute": {}, "floor_ms": {}}
-    kinds = {"compact": encoder_of("compact"), "paper": encoder_of("paper")}
+    kinds = {name: encoder_of(name, attention_s=options.attention_s) for name in ("compact", "paper")}
     kinds["paper-1"] = replace(kinds["paper"], patch_size=N_CHANNELS)
     with threadpool_limits(1):
         for name, config in kinds.items():
             model = model_of(config)
             gc.collect()
-            took, difference = streamed_ms(model, options.bins)
+            took, busy, difference = streamed_ms(model, options.bins)
             again, parts, (megabytes, floor) = recomputed_ms(model), parts_ms(model), floor_ms(model)
             p50, p99 = np.percentile(took, [50, 99])
             ratio = float(np.median(again)) / p50
             print(
-                f"{name}: p50 {p50:.2f} ms, p99 {p99:.2f}, max {took.max():.2f} of {len(took)} bins "
+                f"{name}: p50 {p50:.2f} ms, p99 {p99:.2f}, max {took.max():.2f} of {len(took)} bins, "
+                f"processor {np.median(busy):.2f} and {np.percentile(busy, 99):.2f} "
                 f"(chain {parts['chain']:.2f}, network {parts['network']:.2f}); window recomputed "
                 f"{np.median(again):.1f} ms, {ratio:.0f} x; floor {floor:.2f} ms ({megabytes:.1f} MB); "
                 f"largest difference from offline {difference:.1e}"
