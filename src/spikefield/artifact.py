@@ -68,7 +68,7 @@ class Model(OnHub):
     bin_width_ms: float
     window_bins: int
     seed: int
-    chain: str = "bins"
+    chain: str | dict[str, Any] = "bins"
     lineage: dict[str, Any] = field(default_factory=dict)
     sessions: dict[str, dict[str, Any]] = field(default_factory=dict)
     chains: dict[str, FittedChain] = field(default_factory=dict)

@@ -72,13 +72,13 @@ def preset_path(name: str) -> Path:
     return Path(__file__).parent / "configs" / f"{name}.yaml"
 
 
-def load_preset(name: str) -> ExperimentConfig:
-    """Return a preset as it stands in its file.
+def load_preset(name: str, *changes: Path) -> ExperimentConfig:
+    """Return a preset as it stands in its file, changed by further files of the same tree.
 
     Raises:
         InputError: no such preset.
     """
-    parser = ArgumentParser(default_config_files=[str(preset_path(name))])
+    parser = ArgumentParser(default_config_files=[str(preset_path(name)), *map(str, changes)])
     parser.add_class_arguments(ExperimentConfig, as_group=False)
     return ExperimentConfig(**vars(parser.instantiate(parser.get_defaults())))
 

@@ -4,8 +4,10 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 
 import tiny
+from spikefield.config import load_preset
 from spikefield.errors import InputError
 from spikefield.experiments.chain import chain
 from spikefield.recordings.arrays import from_arrays
@@ -30,6 +32,19 @@ def test_the_delay_of_the_realtime_chain_is_printed(folder, capsys):
 def test_the_papers_chain_says_that_it_looks_ahead(folder, capsys):
     chain(folder / "fast.h5", preset="paper", bin_width_ms=10.0)
     assert "not causal: looks ahead, not for live use" in capsys.readouterr().out
+
+
+def test_a_chain_of_ones_own_is_read_from_a_file_and_from_a_configuration(folder, tmp_path, capsys):
+    steps = {"steps": [{"step": "reference", "kind": "median"}, {"step": "bins"}, {"step": "zscore", "robust": True}]}
+    (tmp_path / "steps.yaml").write_text(yaml.safe_dump(steps))
+    chain(folder / "fast.h5", preset=str(tmp_path / "steps.yaml"))
+    assert "median" in capsys.readouterr().out
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"binning": {"chain": steps}}))
+    parsed = load_preset("quick", tmp_path / "mine.yaml")
+    assert parsed.binning.chain == steps
+    (tmp_path / "steps.yaml").write_text("- bins\n")
+    with pytest.raises(InputError, match=r"steps.yaml: must hold a list `steps`, got list"):
+        chain(folder, preset=str(tmp_path / "steps.yaml"))
 
 
 def test_mistakes(folder):

@@ -185,6 +185,7 @@ def test_too_short_a_recording_is_refused():
         ({"bin_width_ms": 1.0}, "`bin_width_ms` must be 2 to 100 ms, got 1.0"),
         ({"bin_width_ms": 200.0}, "`bin_width_ms` must be 2 to 100 ms"),
         ({"chain": "magic"}, "`preset` must be one of bins"),
+        ({"chain": {"steps": [{"step": "magic"}]}}, r"`steps\[0\].step` must be one of"),
         ({"min_unit_rate_hz": -1.0}, "`min_unit_rate_hz` must be 0 or more"),
     ],
 )

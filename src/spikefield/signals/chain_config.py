@@ -147,6 +147,15 @@ BAND_POWER = ChainConfig(
 PRESETS = {"bins": BINS, "paper": PAPER, "realtime": REALTIME, "band_power": BAND_POWER}
 
 
+def chain_of(named: str | Mapping[str, Any]) -> ChainConfig:
+    """Return a preset by its name, or a chain of one's own from its plain values.
+
+    Raises:
+        InputError: no such preset, or an unknown key, step or field.
+    """
+    return preset(named) if isinstance(named, str) else ChainConfig.from_dict(named)
+
+
 def preset(name: str) -> ChainConfig:
     """Return a preset by name."""
     if name not in PRESETS:

@@ -6,6 +6,7 @@ The split comes first, because every statistic below (unit rates, channel means)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -15,23 +16,26 @@ from spikefield.errors import InputError
 from spikefield.recordings import session as layout
 from spikefield.signals import binning
 from spikefield.signals.chain import FittedChain, fit_chain
-from spikefield.signals.chain_config import ChainConfig, preset
+from spikefield.signals.chain_config import ChainConfig, chain_of
 from spikefield.windows.splits import Split, SplitConfig, blocked_split, runs
 
 
 @dataclass(frozen=True)
 class BinningConfig:
-    """How sessions become bins. `None` follows the recordings: see `choose_bin_width_ms`. `chain` names a preset."""
+    """How sessions become bins. `None` follows the recordings: see `choose_bin_width_ms`.
+
+    `chain` names a preset of the signal chain, or holds the steps of one's own (`ChainConfig.from_dict`).
+    """
 
     bin_width_ms: float | None = None
     min_unit_rate_hz: float = 0.0
-    chain: str = "bins"
+    chain: str | dict[str, Any] = "bins"
     split: SplitConfig = field(default_factory=SplitConfig)
 
     def __post_init__(self) -> None:
         if self.bin_width_ms is not None and not 2 <= self.bin_width_ms <= 100:
             raise InputError(f"`bin_width_ms` must be 2 to 100 ms, got {self.bin_width_ms}.")
-        preset(self.chain)
+        chain_of(self.chain)
         if self.min_unit_rate_hz < 0:
             raise InputError(f"`min_unit_rate_hz` must be 0 or more, got {self.min_unit_rate_hz}.")
 
@@ -191,7 +195,7 @@ def _split_and_chain(
         )
         if not layout.has_lfp(session):
             return split, None
-        chain = _fit(session, grid, split.train, preset(config.chain))
+        chain = _fit(session, grid, split.train, chain_of(config.chain))
         if chain.reach_s <= reach_s:
             return split, chain
         reach_s = chain.reach_s
