@@ -86,8 +86,11 @@ def by_sessions(repeats: int) -> dict[str, Any]:
     few, many = (Trained(corpus(n, BASE["channels"])) for n in (4, 226))
     for one in (few, many):
         one.step()
-    times = [(few.step(), many.step()) for _ in range(repeats)]
-    few_s, many_s = (statistics.median(t) for t in zip(*times, strict=True))
+    few_times, many_times = [], []
+    for i in range(repeats):
+        for one, times in ((few, few_times), (many, many_times))[:: 1 if i % 2 else -1]:
+            times.append(one.step())
+    few_s, many_s = statistics.median(few_times), statistics.median(many_times)
     growth = (many.bytes() - few.bytes()) / (226 - 4)
     patches = BASE["channels"] // PATCH
     return {
@@ -129,7 +132,7 @@ def sweep(name: str, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=60)
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

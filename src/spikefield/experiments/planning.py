@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from spikefield.config import ExperimentConfig, lfp_encoder, spike_encoder, student_encoder, window_bins
@@ -32,6 +33,7 @@ from spikefield.windows.binned import BinnedSession, BinningConfig, bin_session
 _TIMED_STEPS = 3
 _BYTES_A_WEIGHT = 20  # weight, gradient, two moments, the best so far
 _MATMUL_SIZE = 1024
+_LAUNCH_S = 5e-6  # that a GPU needs to be given one kernel
 _MADE_UP_MINUTES = 2.0
 
 
@@ -59,6 +61,8 @@ class Step:
     space_bytes: int
     tokens: int
     flops: float
+    kernels: int
+    windows: int
     seconds: float
     activation_bytes: int
 
@@ -85,8 +89,17 @@ class StagePlan:
         return (_BYTES_A_WEIGHT * self.step.parameters + self.step.activation_bytes) / 1e9
 
     def minutes_on(self, machine: Machine, *, share: float) -> float:
-        """Return the time on a machine that is used to this share of its peak, all its devices together."""
-        return self.flops / (share * machine.flops * machine.devices) / 60
+        """Return the time on a machine that is used to this share of its peak.
+
+        Devices beyond the windows of a step have nothing to do, and no step is shorter than starting its kernels takes.
+        """
+        devices = min(machine.devices, self.step.windows)
+        step_s = self.step.flops / (share * machine.flops * devices)
+        return self.steps * max(step_s, self.launch_s) / 60
+
+    @property
+    def launch_s(self) -> float:
+        return self.step.kernels * _LAUNCH_S
 
 
 @dataclass(frozen=True)
@@ -191,7 +204,8 @@ def _stage(
     everything: bool,
 ) -> StagePlan:
     """Plan a stage that trains on all recordings (`everything`) or on one of them."""
-    step = measure_step(network, sessions, window_bins=work.window_bins, optimiser=optimiser)
+    more = work.n_sessions - len(work.sessions) if everything else 0
+    step = measure_step(network, sessions, window_bins=work.window_bins, optimiser=optimiser, more_sessions=more)
     modality = network.encoder.config.modality
     train, _ = loaders(
         sessions, modalities=(modality,), window_bins=work.window_bins, batch_windows=optimiser.batch_windows, seed=0
@@ -207,11 +221,15 @@ def measure_step(
     *,
     window_bins: int,
     optimiser: OptimiserConfig,
+    more_sessions: int = 0,
 ) -> Step:
-    """Make a few steps of training and say what one costs."""
+    """Make a few steps of training and say what one costs; `more_sessions` have space embeddings, but no windows."""
     encoder = network.encoder
     for session in sessions:
         encoder.add_session(session.session_id, session.require(encoder.config.modality).shape[1])
+    if more_sessions > 0:
+        rows = more_sessions * len(encoder.space.table) // len(sessions)
+        encoder.space.add_session("all the others", rows)
     batch = _batch(sessions, encoder.config, window_bins, optimiser.batch_windows, _width(network))
     moves = build_optimiser(network, optimiser)
     network.train()
@@ -222,7 +240,7 @@ def measure_step(
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         moves.step()
 
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU) as counter, _Kernels() as kernels:
         step()
     kept = saved_bytes(network, lambda: _loss(network, batch))
     seconds = []
@@ -235,9 +253,23 @@ def measure_step(
         space_bytes=16 * encoder.space.table.numel(),
         tokens=int(batch.time_valid.sum()) * _patches(batch, encoder.config),
         flops=float(counter.get_total_flops()),
+        kernels=kernels.n,
+        windows=len(batch.session_ids),
         seconds=float(np.median(seconds)),
         activation_bytes=kept,
     )
+
+
+class _Kernels(TorchDispatchMode):
+    """Counts the operations that a step consists of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.n += not func.is_view
+        return func(*args, **(kwargs or {}))
 
 
 def _attention_forward(query: Any, key: Any, *_: Any, **__: Any) -> int:
@@ -340,15 +372,19 @@ def table_on(stages: Sequence[StagePlan], peak: float, machine: Machine) -> list
     """Return the lines of the plan for a machine in numbers, used to the same share of its peak as this one."""
     lines = [
         f"{machine.devices} device(s) of {machine.flops / 1e12:.0f} TFLOP/s and {machine.memory_gb:.0f} GB, "
-        "used to the same share of their peak and without loss between them:"
+        "used to the same share of their peak as this one, without loss between them:"
     ]
     for s in stages:
         share = s.step.flops / s.step.seconds / peak
+        bound = " (bound by starting kernels: larger batches cost no time)" if _bound(s, machine, share) else ""
         fits = "fits" if s.memory_gb < machine.memory_gb else "does NOT fit: make `batch_windows` smaller"
-        lines.append(
-            f"{s.name:<10} {s.minutes_on(machine, share=share):>8.3g} minutes a run, {s.memory_gb:.2f} GB, {fits}"
-        )
+        minutes = s.minutes_on(machine, share=share)
+        lines.append(f"{s.name:<10} {minutes:>8.3g} minutes a run, {s.memory_gb:.2f} GB, {fits}{bound}")
     return lines
+
+
+def _bound(stage: StagePlan, machine: Machine, share: float) -> bool:
+    return stage.minutes_on(machine, share=share) <= stage.steps * stage.launch_s / 60
 
 
 __all__ = ["Machine", "StagePlan", "Step", "Work", "described", "matmul_flops", "measure_step", "plan", "plan_stages"]
