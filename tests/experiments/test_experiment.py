@@ -13,8 +13,11 @@ import spikefield.artifact as artifact
 import spikefield.experiments.outputs as outputs
 import spikefield.experiments.runner as runner
 import tiny
+from spikefield.config import lfp_encoder
 from spikefield.errors import InputError
+from spikefield.experiments.corpus import read_corpus
 from spikefield.experiments.experiment import run_experiment
+from spikefield.training.stages import RunConfig, pretrain
 
 CONFIG = tiny.config()
 COLUMNS = "model,regime,trained_on,session,seed,metric,value,n_test"
@@ -296,3 +299,22 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(pair, pair_out,
     assert (out / "models/teacher/stage.json").stat().st_mtime_ns == kept
     for name in ("results.csv", "curves.csv"):
         assert (out / name).read_bytes() == (pair_out / name).read_bytes()
+
+
+def test_one_session_alone_has_one_field_autoencoder(tmp_path):
+    data = tiny.write(tmp_path, tiny.session(0, seconds=36.0))
+    run(data, tmp_path / "out")
+    over_all, alone = (artifact.load(tmp_path / "out/models" / name) for name in ("ms-lfp", "ss-lfp-s0"))
+    assert alone.name == "ss-lfp" and artifact.weights_hash(alone.network) == artifact.weights_hash(over_all.network)
+    with (tmp_path / "out/results.csv").open() as file:
+        values = {r["model"]: r["value"] for r in csv.DictReader(file) if r["metric"] == "r2"}
+    assert values["ss-lfp"] == values["ms-lfp"] != values["teacher"]
+    corpus = read_corpus(data, config=CONFIG)
+    [session] = corpus.having("lfp")
+    trained, _ = pretrain(
+        [session],
+        encoder=lfp_encoder(CONFIG, [session]),
+        autoencoding=CONFIG.autoencoding,
+        run=RunConfig(CONFIG.pretraining, corpus.window_bins, 0, "ss-lfp", progress=False),
+    )
+    assert artifact.weights_hash(trained) == artifact.weights_hash(alone.network)

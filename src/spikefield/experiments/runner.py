@@ -60,7 +60,7 @@ class Runner:
         corpus, seeds = self.experiment.corpus, self.experiment.seeds
         field = [s.session_id for s in corpus.having("lfp")]
         pieces = [("teacher and student", "", seed) for seed in seeds] + [("ms-lfp", "", seed) for seed in seeds]
-        pieces += [("ss-lfp", session_id, seed) for seed in seeds for session_id in field]
+        pieces += [("ss-lfp", session_id, seed) for seed in seeds for session_id in field if len(field) > 1]
         return pieces + [("baselines", s.session_id, seeds[0]) for s in corpus.having("behavior")]
 
     def __call__(self, what: str, session_id: str, seed: int) -> list[Path]:
@@ -72,7 +72,9 @@ class Runner:
             spiking = corpus.having("spikes")
             teacher = self._autoencoder("teacher", spiking, spike_encoder(config, spiking), seed)
             return [teacher, self._student(teacher, seed)]
-        chosen = corpus.named([session_id], argument="session") if session_id else corpus.having("lfp")
+        if what == "ms-lfp":
+            return self._field_autoencoders(corpus.having("lfp"), seed)
+        chosen = corpus.named([session_id], argument="session")
         return [self._autoencoder(what, chosen, lfp_encoder(config, chosen), seed, suffix=session_id)]
 
     def missing(self) -> bool:
@@ -84,7 +86,11 @@ class Runner:
         if what == "baselines":
             return [f"baselines/{session_id}"]
         names = ("teacher", "distilled") if what == "teacher and student" else (what,)
-        return [self._folder(name, session_id, seed) for name in names]
+        folders = [self._folder(name, session_id, seed) for name in names]
+        field = self.experiment.corpus.having("lfp")
+        if what == "ms-lfp" and len(field) == 1:
+            folders.append(self._folder("ss-lfp", field[0].session_id, seed))
+        return folders
 
     def _baselines(self, session: BinnedSession) -> Path:
         """Score the simple decoders on a session."""
@@ -99,8 +105,22 @@ class Runner:
         label = ("score", f"baselines {session.session_id}", None)
         return self.workspace.stage(f"baselines/{session.session_id}", key=key, label=label, run=run)
 
+    def _field_autoencoders(self, field: Sequence[BinnedSession], seed: int) -> list[Path]:
+        """Train over all sessions; where there is one alone, that autoencoder is its single-session one as well."""
+        encoder = lfp_encoder(self.experiment.config, field)
+        over_all = self._autoencoder("ms-lfp", field, encoder, seed)
+        if len(field) > 1:
+            return [over_all]
+        return [over_all, self._autoencoder("ss-lfp", field, encoder, seed, field[0].session_id, same_as=over_all)]
+
     def _autoencoder(
-        self, name: str, sessions: Sequence[BinnedSession], encoder: EncoderConfig, seed: int, suffix: str = ""
+        self,
+        name: str,
+        sessions: Sequence[BinnedSession],
+        encoder: EncoderConfig,
+        seed: int,
+        suffix: str = "",
+        same_as: Path | None = None,
     ) -> Path:
         config = self.experiment.config
         inputs = self.experiment.inputs(sessions)
@@ -108,6 +128,10 @@ class Runner:
         run = self._run_config(config.pretraining, seed, name, suffix, key)
 
         def train() -> Trained:
+            if same_as is not None:
+                return artifact.load(same_as).network, [
+                    EpochRecord(**r) for r in files.read_json(same_as / "curve.json")
+                ]
             return pretrain(sessions, encoder=encoder, autoencoding=config.autoencoding, run=run)
 
         return self._model(name, suffix, seed, key=key, sessions=sessions, scored=sessions, train=train, lineage={})
