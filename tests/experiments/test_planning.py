@@ -72,14 +72,14 @@ def test_described_recordings_scale_with_number_and_length():
 
 
 def test_another_machine_takes_its_share_of_the_time():
-    one = Machine(flops=1e9, memory_gb=8)
+    one = Machine(flops=1e9, memory_gb=8.0)
     stage = plan_stages(described(CONFIG, sessions=1, minutes=2.0, units=8, channels=4), CONFIG)[0]
     assert stage.minutes_on(one, share=0.5) == pytest.approx(stage.flops / 0.5e9 / 60)
-    assert stage.minutes_on(Machine(1e9, 8, 4), share=0.5) == pytest.approx(stage.minutes_on(one, share=0.5) / 4)
-    fast = stage.minutes_on(Machine(1e18, 8, 1000), share=0.5)
+    assert stage.minutes_on(Machine(1e9, 8.0, 4), share=0.5) == pytest.approx(stage.minutes_on(one, share=0.5) / 4)
+    fast = stage.minutes_on(Machine(1e18, 8.0, 1000), share=0.5)
     assert fast == pytest.approx(stage.steps * stage.step.kernels * 5e-6 / 60) and stage.step.kernels > 100
     share = stage.step.flops / stage.step.seconds / 1e9
-    assert stage.minutes_on(Machine(1e9, 8), share=share) == pytest.approx(stage.minutes), "this machine in numbers"
+    assert stage.minutes_on(Machine(1e9, 8.0), share=share) == pytest.approx(stage.minutes), "this machine in numbers"
     assert np.isfinite(matmul_flops()) and matmul_flops() > 1e7
 
 
