@@ -31,7 +31,8 @@ from torch import Tensor
 import spikefield.files as files
 from spikefield.errors import InputError
 from spikefield.hub import OnHub
-from spikefield.models.encoder import Encoder, EncoderConfig
+from spikefield.models.encoder import BOTH, Encoder, EncoderConfig
+from spikefield.models.multimodal import MultimodalEncoder, build_encoder
 from spikefield.models.transformer import TransformerConfig
 from spikefield.objectives.autoencoding import AutoencodingConfig, MaskedAutoencoder
 from spikefield.objectives.distillation import DistillationConfig, Student
@@ -83,16 +84,15 @@ class Model(OnHub):
 
     def remember(self, session: BinnedSession) -> None:
         """Keep a session's channels, split and, where the model reads the field, its fitted chain."""
-        spikes = self.encoder.config.modality == "spikes"
         self.sessions[session.session_id] = {
             "subject": session.subject_id,
-            "channels": list(session.unit_ids if spikes else session.channel_ids),
+            "channels": channels_of(session, self.encoder.config.modalities),
             "behavior": list(session.behavior_names),
         }
         self.splits[session.session_id] = session.split.to_dict(
             bin_width_ms=session.bin_width_ms, start_s=session.start_s
         )
-        if session.chain is not None and not spikes:
+        if session.chain is not None and "lfp" in self.encoder.config.modalities:
             self.chains[session.session_id] = session.chain
 
     def write_folder(self, folder: Path) -> None:
@@ -103,6 +103,14 @@ class Model(OnHub):
     def read_folder(cls, folder: Path) -> "Model":
         """Read a model folder (`load`)."""
         return load(folder)
+
+
+def channels_of(session: BinnedSession, modalities: tuple[str, ...]) -> list[str]:
+    """Return the names of what an encoder of these modalities reads of a session, in order."""
+    return [
+        *(session.unit_ids if "spikes" in modalities else ()),
+        *(session.channel_ids if "lfp" in modalities else ()),
+    ]
 
 
 def versions() -> dict[str, str]:
@@ -219,6 +227,7 @@ def _config(model: Model) -> dict[str, Any]:
         "n_channels": network.reconstruct.out_features if student else None,
         "teacher_dim": network.teacher_dim if student else None,
         "space_rows": model.encoder.space.rows,
+        "field_space_rows": _field_rows(model.encoder),
         "bin_width_ms": model.bin_width_ms,
         "window_bins": model.window_bins,
         "chain": model.chain,
@@ -230,6 +239,16 @@ def _config(model: Model) -> dict[str, Any]:
         "license": "apache-2.0",
         "versions": versions(),
     }
+
+
+def _rows(content: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    for session_id in dict(content):
+        check_name("session", session_id)
+    return {s: (int(first), int(count)) for s, (first, count) in content.items()}
+
+
+def _field_rows(encoder: Encoder) -> dict[str, tuple[int, int]] | None:
+    return encoder.field_space.rows if isinstance(encoder, MultimodalEncoder) else None
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -278,10 +297,10 @@ def _check_files(folder: Path, hashes: Any) -> None:
 def _build(config: dict[str, Any]) -> Network:
     fields = dict(config["encoder"])
     transformer = TransformerConfig(**fields.pop("transformer"))
-    encoder = Encoder(EncoderConfig(**fields, transformer=transformer))
-    for session_id in dict(config["space_rows"]):
-        check_name("session", session_id)
-    encoder.space.load_rows({s: (int(first), int(count)) for s, (first, count) in config["space_rows"].items()})
+    encoder = build_encoder(EncoderConfig(**fields, transformer=transformer))
+    encoder.space.load_rows(_rows(config["space_rows"]))
+    if isinstance(encoder, MultimodalEncoder):
+        encoder.field_space.load_rows(_rows(config["field_space_rows"]))
     objective = dict(config["objective"])
     if config["kind"] == "student":
         shape = {"n_channels": int(config["n_channels"]), "teacher_dim": int(config["teacher_dim"])}
@@ -319,7 +338,8 @@ def _card(model: Model) -> str:
         for score in model.scores
         if score["metric"] == "r2"
     )
-    reads = "spikes" if model.encoder.config.modality == "spikes" else "the field potential alone"
+    read = {"spikes": "spikes", "lfp": "the field potential alone", BOTH: "spikes and the field potential together"}
+    reads = read[model.encoder.config.modality]
     n_weights = sum(p.numel() for p in model.network.parameters())
     return f"""---
 license: apache-2.0

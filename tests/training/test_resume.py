@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 import spikefield.training.checkpoint as checkpoint
+import spikefield.training.losses as losses
 import spikefield.training.progress as progress
 import spikefield.training.stages as stages
 import tiny
@@ -99,7 +100,7 @@ def die():
 @pytest.mark.parametrize("at", [0, 1, 3, 4, 5, 9, 10, 14])
 def test_an_autoencoder_goes_on_from_any_step(one, undisturbed, tmp_path, monkeypatch, often, at):
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        disturb(patch, stages._Autoencoding, at, die)
+        disturb(patch, losses.Autoencoding, at, die)
         pretrained(one, tmp_path / "c")
     torch.manual_seed(99)
     ends_alike(pretrained(one, tmp_path / "c"), undisturbed)
@@ -108,7 +109,7 @@ def test_an_autoencoder_goes_on_from_any_step(one, undisturbed, tmp_path, monkey
 @pytest.mark.parametrize("at", [2, 4, 13])
 def test_a_student_goes_on_from_any_step(one, undisturbed, undisturbed_student, tmp_path, monkeypatch, often, at):
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        disturb(patch, stages._Distillation, at, die)
+        disturb(patch, losses.Distillation, at, die)
         distilled(one, tmp_path / "c", undisturbed[0])
     ends_alike(distilled(one, tmp_path / "c", undisturbed[0]), undisturbed_student)
 
@@ -116,14 +117,14 @@ def test_a_student_goes_on_from_any_step(one, undisturbed, undisturbed_student, 
 def test_a_run_cut_short_again_and_again_ends_alike(one, undisturbed, tmp_path, monkeypatch, often):
     for _ in range(4):
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            disturb(patch, stages._Autoencoding, 3, die)
+            disturb(patch, losses.Autoencoding, 3, die)
             pretrained(one, tmp_path / "c")
     ends_alike(pretrained(one, tmp_path / "c"), undisturbed)
 
 
 def test_a_finished_run_is_not_run_again(one, undisturbed, tmp_path, monkeypatch):
     pretrained(one, tmp_path / "c")
-    disturb(monkeypatch, stages._Autoencoding, 0, die)
+    disturb(monkeypatch, losses.Autoencoding, 0, die)
     ends_alike(pretrained(one, tmp_path / "c"), undisturbed)
 
 
@@ -132,7 +133,7 @@ def test_patience_is_remembered(one, tmp_path, monkeypatch, often):
     _, expected = pretrained(one, None, **short)
     assert 2 <= len(expected) < 12
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        disturb(patch, stages._Autoencoding, 5 * (len(expected) - 1) + 1, die)
+        disturb(patch, losses.Autoencoding, 5 * (len(expected) - 1) + 1, die)
         pretrained(one, tmp_path / "c", **short)
     assert pretrained(one, tmp_path / "c", **short)[1] == expected
 
@@ -142,7 +143,7 @@ def test_patience_is_remembered(one, tmp_path, monkeypatch, often):
 def test_a_signal_ends_the_run_after_its_step(one, undisturbed, tmp_path, monkeypatch, number, at):
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
-        disturb(patch, stages._Autoencoding, at, lambda: os.kill(os.getpid(), number))
+        disturb(patch, losses.Autoencoding, at, lambda: os.kill(os.getpid(), number))
         pretrained(one, tmp_path / "c")
     assert stopped.value.number == number and checkpoint.load(tmp_path / "c").state["batch"] == min(at + 1, STEPS)
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
@@ -208,6 +209,6 @@ def test_lfp_autoencoders_resume_too(one, tmp_path, monkeypatch, often):
         return stages.pretrain(one, encoder=encoder, autoencoding=CONFIG.autoencoding, run=run_of(folder))
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        disturb(patch, stages._Autoencoding, 6, die)
+        disturb(patch, losses.Autoencoding, 6, die)
         run(tmp_path / "c")
     ends_alike(run(tmp_path / "c"), run(None))

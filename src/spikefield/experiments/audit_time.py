@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 import spikefield.files as files
+from spikefield.artifact import channels_of
 from spikefield.experiments.finished import Finished
 from spikefield.signals.chain import FittedChain
 
@@ -61,15 +62,14 @@ def statistics(done: Finished) -> list[str]:
     """Signal chains and the choice of units, as the models hold them, are those of training time."""
     found = []
     for name, model in done.models.items():
-        spikes = model.encoder.config.modality == "spikes"
+        modalities = model.encoder.config.modalities
         for session_id, known in model.sessions.items():
             if (session := done.session(session_id)) is None:
                 continue
-            own = session.unit_ids if spikes else session.channel_ids
-            if spikes and list(own) != list(known["channels"]):
+            if "spikes" in modalities and channels_of(session, modalities) != list(known["channels"]):
                 found.append(f"{name}: the units of {session_id} are not those that training time selects")
             held = model.chains.get(session_id)
-            if not spikes and not (held and session.chain and _alike(held, session.chain)):
+            if "lfp" in modalities and not (held and session.chain and _alike(held, session.chain)):
                 found.append(f"{name}: the statistics of {session_id} are not those of its training time")
     return found
 

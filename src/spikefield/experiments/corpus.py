@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import spikefield.files as files
-from spikefield.artifact import Model
+from spikefield.artifact import Model, channels_of
 from spikefield.config import ExperimentConfig, binning_of, window_bins
 from spikefield.errors import InputError
 from spikefield.recordings import session as layout
@@ -101,12 +101,12 @@ def check_as_learned(model: Model, sessions: Sequence[BinnedSession]) -> None:
     Raises:
         InputError: a session was prepared, split or filtered by rate in another way than in the model's training.
     """
-    spikes = model.encoder.config.modality == "spikes"
-    kind = "units" if spikes else "channels"
+    modalities = model.encoder.config.modalities
+    kind = "units" if "spikes" in modalities else "channels"
     for session in sessions:
         if (learned := model.sessions.get(session.session_id)) is None:
             continue
-        channels = session.unit_ids if spikes else session.channel_ids
+        channels = channels_of(session, modalities)
         if list(channels) != list(learned["channels"]):
             raise InputError(
                 f"session {session.session_id!r} has {len(channels)} {kind}, which are not the "

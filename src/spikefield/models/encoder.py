@@ -15,6 +15,7 @@ from spikefield.models.tokenizer import CausalConvolution, CountEmbedding, Space
 from spikefield.models.transformer import Transformer, TransformerConfig
 
 MODALITIES = ("spikes", "lfp")
+BOTH = "spikes+lfp"
 
 
 @runtime_checkable
@@ -40,18 +41,24 @@ class Reach(NamedTuple):
 class EncoderConfig:
     """What an encoder reads and how large it is. `patch_size` is S, the channels of one token.
 
-    `channel_dropout` is the share of field channels hidden, whole windows long, while training.
+    `channel_dropout` is the share of field channels hidden, whole windows long, while training. An encoder of spikes
+    and field together (`spikes+lfp`) has `patch_size` units or `lfp_patch_size` channels in a token. Without
+    `space_embedding` nothing tells the network which session or patch a token is of.
     """
 
     modality: str
     patch_size: int
     max_count: int = 5
     channel_dropout: float = 0.0
+    lfp_patch_size: int | None = None
+    space_embedding: bool = True
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
 
     def __post_init__(self) -> None:
-        if self.modality not in MODALITIES:
-            raise InputError(f"`modality` must be one of {MODALITIES}, got {self.modality!r}.")
+        if self.modality not in (*MODALITIES, BOTH):
+            raise InputError(f"`modality` must be one of {(*MODALITIES, BOTH)}, got {self.modality!r}.")
+        if (self.lfp_patch_size is not None) != (self.modality == BOTH):
+            raise InputError(f"`lfp_patch_size` is for {BOTH}, which needs it, got {self.lfp_patch_size}.")
         if self.patch_size < 1 or self.max_count < 1:
             raise InputError(
                 f"`patch_size` and `max_count` must be 1 or more, got {self.patch_size} and {self.max_count}."
@@ -59,21 +66,34 @@ class EncoderConfig:
         if not 0 <= self.channel_dropout < 1:
             raise InputError(f"`channel_dropout` must be in [0, 1), got {self.channel_dropout}.")
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the encoder reads: spikes, lfp or both."""
+        return MODALITIES if self.modality == BOTH else (self.modality,)
+
+    @property
+    def slots(self) -> int:
+        """Channels of the largest token."""
+        return max(self.patch_size, self.lfp_patch_size or 1)
+
 
 class Encoder(nn.Module):
-    """Tokenizer and transformer of one modality, shared by all sessions that were added to it."""
+    """Tokenizer and transformer of one modality, shared by all sessions that were added to it.
+
+    `spikefield.models.multimodal.build_encoder` makes it, or its kind for two modalities, from a configuration.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         dim = config.transformer.dim
-        if config.modality == "spikes":
+        if config.modality != "lfp":
             self.embed_values = CountEmbedding(patch_size=config.patch_size, dim=dim, max_count=config.max_count)
         else:
             self.embed_values = CausalConvolution(
                 patch_size=config.patch_size, dim=dim, channel_dropout=config.channel_dropout
             )
-        self.space = SpaceEmbedding(dim)
+        self.space = SpaceEmbedding(dim, learned=config.space_embedding)
         self.transformer = Transformer(config.transformer)
 
     @property
@@ -88,6 +108,11 @@ class Encoder(nn.Module):
     def add_session(self, session_id: str, n_channels: int, *, generator: torch.Generator | None = None) -> None:
         """Make room for a new session's space embedding."""
         self.space.add_session(session_id, patch_count(n_channels, self.config.patch_size), generator=generator)
+
+    def n_patches(self, windows: Windows) -> int:
+        """Return the number of patches of a batch's grid."""
+        present = windows.unit_valid if self.config.modality == "spikes" else windows.channel_valid
+        return 0 if present is None else patch_count(present.shape[1], self.config.patch_size)
 
     def channels(self, windows: Windows) -> tuple[Tensor, Bool[Tensor, "batch patch slot"]]:
         """Return this modality's values in patches (batch, time, patch, slot), and which slots are real."""

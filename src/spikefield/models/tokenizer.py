@@ -69,11 +69,12 @@ class CausalConvolution(nn.Module):
 
 
 class SpaceEmbedding(nn.Module):
-    """One learned vector for each (session, patch), in one table that grows by `add_session`."""
+    """One learned vector for each (session, patch), in one table that grows by `add_session`; zero if not `learned`."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, *, learned: bool = True) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.zeros(0, dim))
+        self.learned = learned
+        self.table = nn.Parameter(torch.zeros(0, dim), requires_grad=learned)
         self.rows: dict[str, tuple[int, int]] = {}
 
     def add_session(self, session_id: str, n_patches: int, *, generator: torch.Generator | None = None) -> None:
@@ -84,9 +85,9 @@ class SpaceEmbedding(nn.Module):
         """
         if session_id in self.rows:
             raise InputError(f"`session_id` {session_id!r} is already in this model. Use it as it is.")
-        fresh = 0.02 * torch.randn(n_patches, self.table.shape[1], generator=generator)
+        fresh = 0.02 * self.learned * torch.randn(n_patches, self.table.shape[1], generator=generator)
         self.rows[session_id] = (len(self.table), n_patches)
-        self.table = nn.Parameter(torch.cat([self.table.data, fresh.to(self.table)]))
+        self.table = nn.Parameter(torch.cat([self.table.data, fresh.to(self.table)]), requires_grad=self.learned)
 
     def share_session(self, session_id: str, *, like: str) -> None:
         """Let `session_id` use the rows of the known session `like` (generalisation without training, Fig. 5)."""
@@ -112,7 +113,7 @@ class SpaceEmbedding(nn.Module):
         """Restore the table's shape and directory before its weights are loaded."""
         self.rows = {session_id: (int(first), int(count)) for session_id, (first, count) in rows.items()}
         n_rows = max((first + count for first, count in self.rows.values()), default=0)
-        self.table = nn.Parameter(self.table.new_zeros(n_rows, self.table.shape[1]))
+        self.table = nn.Parameter(self.table.new_zeros(n_rows, self.table.shape[1]), requires_grad=self.learned)
 
     def forward(self, session_ids: tuple[str, ...], n_patches: int) -> Float[Tensor, "batch patch dim"]:
         """Return the space embeddings of a batch; rows past a session's last patch are zero."""

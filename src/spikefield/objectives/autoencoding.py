@@ -10,6 +10,7 @@ from torch.nn import functional
 from spikefield.errors import InputError
 from spikefield.models.encoder import Encoder, Windows, bin_positions
 from spikefield.models.predictor import CoSmoother, Predictor
+from spikefield.models.tokenizer import patch_count
 from spikefield.models.transformer import TransformerConfig
 from spikefield.objectives.masking import gather_tokens, hide_tokens, scatter_tokens
 
@@ -18,8 +19,8 @@ from spikefield.objectives.masking import gather_tokens, hide_tokens, scatter_to
 class AutoencodingConfig:
     """How much is hidden, and what fills it in.
 
-    `co_smoothing` reads hidden units from the representation of their own bin, in place of the predictor; for spikes
-    alone, since a field potential's bin may be a single token.
+    `co_smoothing` reads hidden units from the representation of their own bin, in place of the predictor; not for a
+    field potential alone, whose bin may be a single token.
     """
 
     mask_ratio: float = 0.6
@@ -38,8 +39,8 @@ class MaskedAutoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = encoder
-        dim, patch_size = encoder.config.transformer.dim, encoder.config.patch_size
-        if config.co_smoothing and encoder.config.modality == "spikes":
+        dim, patch_size = encoder.config.transformer.dim, encoder.config.slots
+        if config.co_smoothing and encoder.config.modality != "lfp":
             self.predictor = CoSmoother(dim=dim, patch_size=patch_size)
         else:
             self.predictor = Predictor(config.predictor, encoder_dim=dim, patch_size=patch_size)
@@ -60,8 +61,35 @@ class MaskedAutoencoder(nn.Module):
         predicted = self.predictor(encoded, tokens.space, visible, tokens.valid)
         patches, slot_valid = self.encoder.channels(windows)
         hidden = (tokens.valid & ~visible)[..., None] & slot_valid[:, None]
-        loss = poisson_loss if self.encoder.config.modality == "spikes" else gaussian_loss
-        return loss(predicted.float(), patches, hidden)
+        return self._loss(predicted.float(), patches, hidden, self._n_spike_patches(windows))
+
+    def rebuilt(self, windows: Windows) -> Float[Tensor, "batch time unit"]:
+        """Return what the decoder gives of every channel when nothing is hidden, padded channels included."""
+        tokens = self.encoder.tokenize(windows)
+        n_batch, n_time, n_patches, _ = tokens.values.shape
+        positions = bin_positions(n_time, n_patches, tokens.values.device)
+        valid = None if bool(tokens.valid.all()) else tokens.valid.flatten(1)
+        encoded = self.encoder.transformer(tokens.values.flatten(1, 2), positions, valid)
+        encoded = encoded.view(n_batch, n_time, n_patches, -1)
+        return self.predictor(encoded, tokens.space, tokens.valid, tokens.valid).flatten(2)
+
+    def _n_spike_patches(self, windows: Windows) -> int:
+        """Return how many of the patches hold counts; they come before those of the field."""
+        if windows.counts is None or "spikes" not in self.encoder.config.modalities:
+            return 0
+        return patch_count(windows.counts.shape[-1], self.encoder.config.patch_size)
+
+    def _loss(
+        self, predicted: Tensor, patches: Tensor, hidden: Bool[Tensor, "batch time patch slot"], n_spikes: int
+    ) -> Float[Tensor, ""]:
+        """Score counts and field each by its own likelihood; both count alike where there are both."""
+        if self.encoder.config.modality == "spikes":
+            return poisson_loss(predicted, patches, hidden)
+        if self.encoder.config.modality == "lfp":
+            return gaussian_loss(predicted, patches, hidden)
+        counts, field = (..., slice(None, n_spikes), slice(None)), (..., slice(n_spikes, None), slice(None))
+        spikes = poisson_loss(predicted[counts], patches[counts], hidden[counts])
+        return spikes + gaussian_loss(predicted[field], patches[field], hidden[field])
 
 
 def poisson_loss(

@@ -1,6 +1,8 @@
 """Distillation: the student's representation of every bin points where the frozen teacher's does (method, Eq. 1).
 
 L = 1/(n T) sum ||y - f(z_lfp)||^2  +  weight * (1 - 1/T sum_t cos(z_lfp,t , z_spike,t))
+
+What the published method is compared with has its place here too: no first term, another target, a teacher that learns.
 """
 
 from dataclasses import dataclass
@@ -13,16 +15,33 @@ from torch.nn import functional
 from spikefield.errors import InputError
 from spikefield.models.encoder import Encoder, Windows
 
+TARGETS = ("representation", "rates", "spikes", "factors")
+
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """`alignment_weight` is the paper's lambda."""
+    """`alignment_weight` is the paper's lambda; the published method is all other fields as they are.
+
+    `align_to` says what the student's representation is aligned to: the teacher's, the rates that the teacher's decoder
+    puts out, the smoothed spikes that go into it, or the factors of a factor analysis in the teacher's place.
+    `supervised` regresses behaviour in place of reconstructing the field (Eq. 3); `teacher_learns` leaves the teacher
+    to move towards the student.
+    """
 
     alignment_weight: float = 5.0
+    reconstruction_weight: float = 1.0
+    align_to: str = "representation"
+    supervised: bool = False
+    teacher_learns: bool = False
 
     def __post_init__(self) -> None:
-        if self.alignment_weight < 0:
-            raise InputError(f"`alignment_weight` must be 0 or more, got {self.alignment_weight}.")
+        for name in ("alignment_weight", "reconstruction_weight"):
+            if getattr(self, name) < 0:
+                raise InputError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
+        if self.align_to not in TARGETS:
+            raise InputError(f"`align_to` must be one of {', '.join(TARGETS)}, got {self.align_to!r}.")
+        if self.teacher_learns and (self.supervised or self.align_to != "representation"):
+            raise InputError("`teacher_learns` goes with Eq. 1 and `align_to` representation only. Leave one out.")
 
 
 class Student(nn.Module):

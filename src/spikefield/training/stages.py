@@ -3,6 +3,7 @@
 Binned sessions and configurations in, trained networks and their curves out; nothing here reads or writes a file.
 """
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,19 +12,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning
-import torch
-from torch import Tensor
+import numpy as np
 from torch.utils.data import DataLoader
 
-from spikefield.errors import InputError
 from spikefield.models.encoder import Encoder, EncoderConfig
-from spikefield.models.tokenizer import patch_count
+from spikefield.models.multimodal import add_session, build_encoder
 from spikefield.objectives.autoencoding import AutoencodingConfig, MaskedAutoencoder
 from spikefield.objectives.distillation import DistillationConfig, Student
+from spikefield.objectives.supervised import SupervisedAutoencoder, SupervisedStudent
 from spikefield.training.loop import EpochRecord, HardwareConfig, Objective, fit, loaders
+from spikefield.training.losses import (
+    Autoencoding,
+    Distillation,
+    JointDistillation,
+    SupervisedAutoencoding,
+    SupervisedDistillation,
+    Together,
+    behavior_head,
+)
 from spikefield.training.optimiser import OptimiserConfig
-from spikefield.training.teacher_cache import teacher_representations
-from spikefield.windows.batches import Batch
+from spikefield.training.targets import alignment_targets
 from spikefield.windows.binned import BinnedSession
 
 
@@ -44,31 +52,6 @@ class RunConfig:
     teacher_cache: Path | None = None
 
 
-class _Autoencoding(Objective):
-    network: MaskedAutoencoder
-
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        self._pass_over(batch, generator)
-        return self.network(batch, generator=generator)
-
-    def _pass_over(self, batch: Batch, generator: torch.Generator) -> None:
-        """Draw what hides the tokens of the rows that other processes hold before these."""
-        present = batch.channel_valid if batch.unit_valid is None else batch.unit_valid
-        if self.share.first and present is not None:
-            n_patches = patch_count(present.shape[1], self.network.encoder.config.patch_size)
-            torch.rand(self.share.first, batch.time_valid.shape[1] * n_patches, generator=generator)
-
-
-class _Distillation(Objective):
-    network: Student
-
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        if batch.targets is None:
-            raise InputError("this batch holds no teacher representation. Give `targets` for every session.")
-        reconstruction, alignment = self.network(batch, batch.targets)
-        return reconstruction + self.network.config.alignment_weight * alignment
-
-
 def pretrain(
     sessions: Sequence[BinnedSession], *, encoder: EncoderConfig, autoencoding: AutoencodingConfig, run: RunConfig
 ) -> tuple[MaskedAutoencoder, list[EpochRecord]]:
@@ -78,72 +61,105 @@ def pretrain(
         InputError: a session lacks the modality.
     """
     with _quiet(run.seed):
-        network = MaskedAutoencoder(Encoder(encoder), autoencoding)
-        for session in sessions:
-            network.encoder.add_session(session.session_id, session.require(encoder.modality).shape[1])
+        network = MaskedAutoencoder(build_encoder(encoder), autoencoding)
+        _add(network.encoder, sessions)
         return network, _fit_autoencoder(network, sessions, run)
 
 
 def finetune(network: MaskedAutoencoder, sessions: Sequence[BinnedSession], *, run: RunConfig) -> list[EpochRecord]:
     """Go on training an autoencoder, unsupervised, on known or new sessions; the network is changed in place."""
-    modality = network.encoder.config.modality
     with _quiet(run.seed):
-        for session in sessions:
-            if session.session_id not in network.encoder.space.rows:
-                network.encoder.add_session(session.session_id, session.require(modality).shape[1])
+        _add(network.encoder, sessions)
         return _fit_autoencoder(network, sessions, run)
+
+
+def finetune_supervised(
+    network: MaskedAutoencoder, sessions: Sequence[BinnedSession], *, run: RunConfig
+) -> list[EpochRecord]:
+    """Go on training an autoencoder with the behaviour of training time; the network is changed in place.
+
+    Raises:
+        InputError: a session lacks behaviour.
+    """
+    config = network.encoder.config
+    with _quiet(run.seed):
+        _add(network.encoder, sessions)
+        train, valid = _loaders(sessions, (*config.modalities, "behavior"), run)
+        whole = SupervisedAutoencoder(network, behavior_head(config.transformer.dim, sessions))
+        return _fit(SupervisedAutoencoding(whole, run.optimiser, seed=run.seed), train, valid, run)
 
 
 def distill(
     sessions: Sequence[BinnedSession],
     *,
-    teacher: Encoder,
+    teacher: Encoder | MaskedAutoencoder,
     student: EncoderConfig,
     distillation: DistillationConfig,
     run: RunConfig,
 ) -> tuple[Student, list[EpochRecord]]:
-    """Train a field-potential student towards the frozen teacher on paired sessions (method, section 5).
+    """Train a field-potential student towards the teacher on paired sessions (method, section 5).
 
-    The teacher runs once over each session; training reads its representations from memory or from their cache.
+    A frozen teacher runs once over each session; training reads its representations from memory or from their cache.
 
     Raises:
         InputError: a session lacks spikes or the field potential, or the teacher does not know it.
     """
-    targets = teacher_representations(teacher, sessions, window_bins=run.window_bins, cache=run.teacher_cache)
+    guide = teacher if isinstance(teacher, Encoder) else teacher.encoder
+    if distillation.teacher_learns:
+        targets, teacher_dim = None, guide.config.transformer.dim
+    else:
+        targets = alignment_targets(distillation.align_to, teacher, sessions, run.window_bins, run.teacher_cache)
+        teacher_dim = targets[sessions[0].session_id].shape[1]
     with _quiet(run.seed):
         n_channels = max(s.require("lfp").shape[1] for s in sessions)
         network = Student(
             Encoder(student),
             distillation,
             n_channels=n_channels,
-            teacher_dim=teacher.config.transformer.dim,
+            teacher_dim=teacher_dim,
         )
-        for session in sessions:
-            network.encoder.add_session(session.session_id, session.require("lfp").shape[1])
-        train, valid = loaders(
-            sessions,
-            modalities=("lfp",),
-            window_bins=run.window_bins,
-            batch_windows=run.optimiser.batch_windows,
-            seed=run.seed,
-            targets=targets,
-        )
-        objective = _Distillation(network, run.optimiser, seed=run.seed)
+        _add(network.encoder, sessions)
+        if distillation.supervised:
+            whole = SupervisedStudent(network, behavior_head(student.transformer.dim, sessions))
+            objective, read = SupervisedDistillation(whole, run.optimiser, seed=run.seed), ("lfp", "behavior")
+        elif distillation.teacher_learns:
+            whole = Together(network, copy.deepcopy(guide))
+            objective, read = JointDistillation(whole, run.optimiser, seed=run.seed), ("spikes", "lfp")
+        else:
+            objective, read = Distillation(network, run.optimiser, seed=run.seed), ("lfp",)
+        train, valid = _loaders(sessions, read, run, targets)
         return network, _fit(objective, train, valid, run)
+
+
+def _add(encoder: Encoder, sessions: Sequence[BinnedSession]) -> None:
+    """Make room for the sessions that the encoder does not know."""
+    for session in sessions:
+        if session.session_id not in encoder.space.rows:
+            shape = {modality: session.require(modality).shape[1] for modality in encoder.config.modalities}
+            add_session(encoder, session.session_id, shape)
 
 
 def _fit_autoencoder(
     network: MaskedAutoencoder, sessions: Sequence[BinnedSession], run: RunConfig
 ) -> list[EpochRecord]:
-    train, valid = loaders(
+    train, valid = _loaders(sessions, network.encoder.config.modalities, run)
+    return _fit(Autoencoding(network, run.optimiser, seed=run.seed), train, valid, run)
+
+
+def _loaders(
+    sessions: Sequence[BinnedSession],
+    modalities: tuple[str, ...],
+    run: RunConfig,
+    targets: dict[str, np.ndarray] | None = None,
+) -> tuple[DataLoader, DataLoader]:
+    return loaders(
         sessions,
-        modalities=(network.encoder.config.modality,),
+        modalities=modalities,
         window_bins=run.window_bins,
         batch_windows=run.optimiser.batch_windows,
         seed=run.seed,
+        targets=targets,
     )
-    objective = _Autoencoding(network, run.optimiser, seed=run.seed)
-    return _fit(objective, train, valid, run)
 
 
 def _fit(objective: Objective, train: DataLoader, valid: DataLoader, run: RunConfig) -> list[EpochRecord]:
