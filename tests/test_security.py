@@ -12,6 +12,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 import spikefield
@@ -129,7 +130,7 @@ def test_object_arrays_in_an_npz_are_not_run(tmp_path, marker):
         outputs.read_npz(path)
     with pytest.raises(InputError):
         npz_reader.READER.inspect(path)
-    folder = reading.Experiment(tmp_path, None, {}, {}, None)
+    folder = reading.Experiment(tmp_path, pd.DataFrame(), {}, {}, None)
     with pytest.raises(InputError, match=r"not a readable \.npz"):
         folder.arrays("predictions", "s0")
 
