@@ -21,7 +21,7 @@ import spikefield.artifact as artifact
 import spikefield.files as files
 import tiny
 from spikefield import cli
-from spikefield.deploy import lsl, sinks
+from spikefield.deploy import lsl, sinks, watch
 from spikefield.deploy.channel_map import match_channels
 from spikefield.deploy.commands import export, stream, summary
 from spikefield.deploy.live import Event, Live, LiveConfig, Status
@@ -210,8 +210,27 @@ def live(model, source, *sinks, **config):
         match_channels(source, decoder.channel_ids),
         writers=tuple(Writer(sink) for sink in sinks),
         config=LiveConfig(**config),
-        watch=SignalWatch(model.chains["s0"]),
+        watch=watch_of(model),
     )
+
+
+def watch_of(model):
+    return SignalWatch(n_features=len(model.chains["s0"].feature_names), bin_width_ms=model.bin_width_ms)
+
+
+@pytest.fixture
+def watched(model, monkeypatch):
+    """Return the state of the signal after these samples, with a memory of four seconds."""
+    monkeypatch.setattr(watch, "_MEMORY_S", 4.0)
+
+    def run(samples, *, bad=()):
+        decoder, seen = StreamingDecoder(model, "s0"), watch_of(model)
+        decoder.set_bad_channels(bad)
+        for piece in np.array_split(samples, 3):
+            seen.push(decoder.push(piece).features)
+        return seen.quality()
+
+    return run
 
 
 @pytest.fixture
@@ -338,9 +357,9 @@ def test_lsl_in_and_lsl_out(model, lfp, offline):
 # What is watched
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def whole():
-    return np.asarray(tiny.session(0).lfp.signal)
+    return np.asarray(tiny.session(0).lfp.signal, np.float64)[:1000]
 
 
 def test_latency_percentiles_are_those_of_numpy():
@@ -355,11 +374,8 @@ def test_latency_percentiles_are_those_of_numpy():
     assert latency.max_ms == 1e9 and latency.percentile_ms(100.0) <= 1e9
 
 
-def test_a_signal_like_in_training_raises_no_alarm(model, whole):
-    watch = SignalWatch(model.chains["s0"])
-    for piece in np.array_split(np.asarray(whole, np.float64), 200):
-        watch.push(piece)
-    quality = watch.quality()
+def test_a_signal_like_in_training_raises_no_alarm(watched, whole):
+    quality = watched(whole)
     assert (quality.absent, quality.flat, quality.noisy, quality.alarm) == (0, 0, 0, False)
 
 
@@ -373,21 +389,17 @@ def test_a_signal_like_in_training_raises_no_alarm(model, whole):
         (lambda x: np.where(np.arange(len(x))[:, None] > 0, np.nan, x), {"absent": 6, "alarm": False}),
     ],
 )
-def test_a_signal_unlike_training_is_seen(model, whole, change, expected):
-    watch = SignalWatch(model.chains["s0"])
-    long = np.concatenate([np.asarray(whole, np.float64)] * 3)
-    watch.push(change(long))
-    quality = watch.quality()
+def test_a_signal_unlike_training_is_seen(watched, whole, change, expected):
+    quality = watched(change(whole))
     assert {name: getattr(quality, name) for name in expected} == expected
 
 
-def test_absent_channels_are_no_drift(model, whole):
-    absent = model.chains["s0"].channel_ids[1]
-    watch = SignalWatch(model.chains["s0"], absent=(absent,))
-    samples = np.asarray(whole, np.float64).copy()
+def test_absent_channels_are_no_drift(watched, model, whole):
+    samples = whole[:400].copy()
     samples[:, 1] = np.nan
-    watch.push(np.concatenate([samples] * 2))
-    assert watch.quality().absent == 1 and not watch.quality().alarm
+    for bad in ((), (model.chains["s0"].channel_ids[1],)):
+        quality = watched(samples, bad=bad)
+        assert quality.absent == 1 and not quality.alarm
 
 
 def test_scores_are_those_of_the_metrics():

@@ -1,6 +1,6 @@
 """Fit or follow a readout at the rig, from labelled bins, and smooth what it decodes.
 
-    readout = RecursiveReadout(n_features, penalty=...)      or .from_readout(decoder.readout, certainty_bins=...)
+    readout = RecursiveReadout(decoder.readout, penalty=...)     or .blank(n_features, n_dims, penalty=...)
     readout.update(decoded.z, behavior)                      any number of bins at a time, in any pieces
     decoder.readout = readout.current()
 

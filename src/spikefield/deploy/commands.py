@@ -92,7 +92,7 @@ def stream(
                 channels,
                 writers=(Writer(out), *kept.writers()),
                 config=config,
-                watch=SignalWatch(loaded.chains[session_id], absent=channels.missing),
+                watch=_watch(loaded, session_id),
                 score=_score(opened, loaded, decoder),
                 tell=view,
             )
@@ -170,6 +170,11 @@ class _Record:
         if self._folder is not None:
             content = {k: v for k, v in asdict(status).items() if k not in _NOT_RECORDED}
             files.write_json(self._folder / "run.json", {**self._about, **content})
+
+
+def _watch(model: Model, session_id: str) -> SignalWatch:
+    chain = model.chains[session_id]
+    return SignalWatch(n_features=len(chain.feature_names), bin_width_ms=chain.clock.bin_width_ms)
 
 
 def _score(source: Source, model: Model, decoder: StreamingDecoder) -> Score | None:

@@ -130,7 +130,6 @@ class Live:
                 self._heard(block)
                 samples = self._channels.apply(block.samples)
                 self._emit(self._decoder.push(samples, block.times_s), block.due_s)
-                self._watch.push(np.asarray(samples, np.float64))
             else:
                 self._check_stall()
             self._check_sinks(may_end=True)
@@ -177,6 +176,7 @@ class Live:
     def _emit(self, decoded: Decoded, due_s: float) -> None:
         """Hand the bins over, and only then look at them."""
         if not len(decoded):
+            self._watch.push(decoded.features)
             return
         latency_ms = (time.perf_counter() - due_s) * 1000
         status = self.status
@@ -189,6 +189,7 @@ class Live:
         status.flagged_bins += int((decoded.quality > 0).sum())
         status.decoded = dict(zip(status.names, decoded.values[-1].tolist(), strict=True))
         self._latency.add(latency_ms, n_bins=len(decoded))
+        self._watch.push(decoded.features)
         if self._score:
             self._score.add(decoded.bin_time_s, np.asarray(decoded.values, np.float64))
 

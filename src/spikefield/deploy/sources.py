@@ -161,21 +161,11 @@ def _truth(session: Data) -> Truth | None:
     """Return measured behaviour; a moment at which a dim was not measured is left out."""
     if not layout.has_behavior(session):
         return None
-    names: list[str] = []
-    columns: list[np.ndarray] = []
-    dims = session.behavior_dims
-    values = np.asarray(session.behavior.values, np.float64)
-    for column, name, period in zip(values.T, np.asarray(dims.name).astype(str), np.asarray(dims.period), strict=True):
-        if np.isfinite(period):
-            names += [f"cos({name})", f"sin({name})"]
-            columns += [np.cos(2 * np.pi * column / period), np.sin(2 * np.pi * column / period)]
-        else:
-            names.append(str(name))
-            columns.append(column)
+    values, names = layout.behavior_columns(session)
     measured = np.isfinite(values).all(axis=1)
     if not measured.any():
         return None
-    return Truth(tuple(names), layout.timestamps_s(session.behavior)[measured], np.stack(columns, axis=1)[measured])
+    return Truth(names, layout.timestamps_s(session.behavior)[measured], values[measured])
 
 
 def newest(block: Block, *, rate_hz: float) -> Block:

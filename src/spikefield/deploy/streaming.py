@@ -79,6 +79,7 @@ class StreamingDecoder:
         self._most_bridged = int(max_bridge_ms / 1000 * self.rate_hz + _EDGE) if on_gap == "bridge" else 0
         self._times = SampleTimes(self.rate_hz, longest_jump_s=max(max_bridge_ms / 1000, 2 / self.rate_hz))
         self._units = UnitCheck(self._chain)
+        self._features_of = _features_of(self._chain)
         self._stream: ChainStream | None = None
         self.counters = Counters()
         self.reset()
@@ -108,7 +109,7 @@ class StreamingDecoder:
         """
         start_s = time.perf_counter()
         rows = self._rows(samples)
-        self._out: list[tuple[float, int, np.ndarray]] = []
+        self._begin()
         self.counters.samples += len(rows)
         if times_s is None:
             self._times.skip(len(rows))
@@ -122,7 +123,7 @@ class StreamingDecoder:
     def flush(self) -> Decoded:
         """End the stream: return what waited for later samples. The next sample starts a new stream."""
         start_s = time.perf_counter()
-        self._out = []
+        self._begin()
         self._end_run()
         decoded = self._decoded(start_s)
         self.reset()
@@ -195,6 +196,11 @@ class StreamingDecoder:
         self._repair.restore(part("repair"))
         self._network.restore(part("network"))
 
+    def _begin(self) -> None:
+        """Make room for what the next samples bring."""
+        self._out: list[tuple[float, int, np.ndarray]] = []
+        self._features: list[np.ndarray] = []
+
     def _rows(self, samples: np.ndarray) -> Float[np.ndarray, "sample channel"]:
         samples = np.asarray(samples)
         if samples.ndim != 2 or samples.shape[1] != self.n_channels:
@@ -257,7 +263,9 @@ class StreamingDecoder:
             self._fill(np.repeat(self._repair.last[None], bridged, axis=0))
         if n_samples > bridged:
             self._interrupt()
-        self._index += n_samples - bridged
+        first, self._index = self._index, self._index + n_samples - bridged
+        n_silent = int(self._index / self._samples_a_bin + _EDGE) - int(first / self._samples_a_bin + _EDGE)
+        self._features += [np.full(len(self._chain.feature_names), np.nan)] * n_silent
         self._n_lost += n_samples
 
     def _fill(self, rows: np.ndarray) -> None:
@@ -275,7 +283,12 @@ class StreamingDecoder:
             if flag or any_bad:
                 self._flag(len(repaired), flag | (BAD_CHANNELS if any_bad else 0))
             self._index += len(repaired)
-            self._run(self._stream.push(repaired))
+            rows = self._stream.push(repaired)
+            if any_bad and len(rows):
+                self._features += list(np.where(bad @ self._features_of, np.nan, rows))
+            else:
+                self._features += list(rows if flag == GOOD else np.full_like(rows, np.nan))
+            self._run(rows)
 
     def _mask(self, stream: ChainStream, bad: Bool[np.ndarray, " channel"]) -> None:
         """Tell the chain which channels are absent from here on."""
@@ -373,6 +386,7 @@ class StreamingDecoder:
             quality=np.array([q for _, q, _ in self._out], np.uint8),
             latency_ms=latency_ms,
             z=z,
+            features=np.array(self._features, np.float64).reshape(-1, len(self._chain.feature_names)),
         )
 
 
@@ -381,3 +395,16 @@ def _chain_of(model: Model, session_id: str) -> FittedChain:
         known = ", ".join(sorted(model.chains)) or "none"
         raise InputError(f"`session_id` {session_id!r} has no signal chain in the model, which knows {known}.")
     return model.chains[session_id]
+
+
+def _features_of(chain: FittedChain) -> Bool[np.ndarray, "channel feature"]:
+    """Return which features each channel gives."""
+    stream, n_good = chain.stream(), len(chain.channel_ids) - len(chain.bad_channels)
+    found = np.zeros((len(chain.channel_ids), len(chain.feature_names)), bool)
+    for row, channel in zip(found, chain.channel_ids, strict=True):
+        if channel in chain.bad_channels:
+            continue
+        if n_good > 1:
+            stream.set_bad_channels([channel])
+        row[:] = stream.bad_features if n_good > 1 else True
+    return found

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 
 from spikefield.deploy.sources import Truth
-from spikefield.signals.chain import FittedChain
 
 _FINEST_MS, _COARSEST_MS, _STEPS_A_DECADE = 1e-3, 1e6, 200
 _MEMORY_S = 30.0
@@ -61,27 +60,15 @@ class SignalQuality:
 
 
 class SignalWatch:
-    """Running mean and spread of the chain's standardised features, which were 0 and 1 in training time.
+    """Running mean and spread of the chain's standardised features, which were 0 and 1 in training time."""
 
-    Runs a chain of its own beside the decoder's, after the decoded bin has left.
-    """
-
-    def __init__(self, chain: FittedChain, *, absent: Sequence[str] = ()) -> None:
-        rate_hz = chain.clock.rate_hz
-        self._stream = chain.with_clock(rate_hz=rate_hz, start_s=0.0, grid_start_s=0.0).stream()
-        self._absent = np.isin(chain.channel_ids, list(absent))
-        if absent:
-            self._stream.set_bad_channels(list(absent))
-        self._share = chain.clock.bin_width_ms / 1000 / _MEMORY_S
-        n_features = len(chain.feature_names)
+    def __init__(self, *, n_features: int, bin_width_ms: float) -> None:
+        self._share = bin_width_ms / 1000 / _MEMORY_S
         self._mean, self._square, self._lost = np.zeros(n_features), np.ones(n_features), np.zeros(n_features)
 
-    def push(self, samples: Float[np.ndarray, "sample channel"]) -> None:
-        """Take the samples that the decoder took."""
-        lost = np.asarray(np.isnan(samples[:, ~self._absent]).all(axis=1))
-        if not np.isfinite(samples).all():
-            samples = np.where(np.isfinite(samples) | lost[:, None], samples, 0.0)
-        for row in self._stream.push(samples):
+    def push(self, features: Float[np.ndarray, "chain_bin feature"]) -> None:
+        """Take the features of a `Decoded`."""
+        for row in features:
             known = np.isfinite(row)
             self._lost += self._share * (~known - self._lost)
             self._mean[known] += self._share * (row - self._mean)[known]

@@ -170,6 +170,22 @@ def timestamps_s(series: RegularTimeSeries | IrregularTimeSeries) -> np.ndarray:
     return np.asarray(series.timestamps)
 
 
+def behavior_columns(session: Data) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return behaviour as it is learned, (samples, columns) and their names: a circular dim is its cosine and sine."""
+    columns: list[np.ndarray] = []
+    names: list[str] = []
+    dims, values = session.behavior_dims, np.asarray(session.behavior.values, np.float64)
+    for column, name, period in zip(values.T, np.asarray(dims.name).astype(str), np.asarray(dims.period), strict=True):
+        if np.isfinite(period):
+            angle = 2 * np.pi * column / period
+            columns += [np.cos(angle), np.sin(angle)]
+            names += [f"cos({name})", f"sin({name})"]
+        else:
+            columns.append(column)
+            names.append(str(name))
+    return np.stack(columns, axis=1), tuple(names)
+
+
 def provenance(session: Data) -> dict[str, Any]:
     """Return where a session came from: source, reader, hashes, dropped units and channels."""
     return json.loads(session.provenance)

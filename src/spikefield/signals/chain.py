@@ -275,6 +275,11 @@ class ChainStream:
             bad = stage.set_bad(bad)
         self._bad_features, self._any_bad = bad, bool(bad.any())
 
+    @property
+    def bad_features(self) -> Bool[np.ndarray, " features"]:
+        """The features that are NaN because their channels are bad."""
+        return self._bad_features
+
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that the stream remembers, as plain arrays."""
         own = {"bad": self._bad.copy(), "bad_features": self._bad_features.copy()}

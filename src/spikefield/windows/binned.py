@@ -267,22 +267,12 @@ def _behavior(session: Data, grid: _Grid) -> tuple[Float[np.ndarray, "bin dim"] 
     """Average behaviour in bins; a circular dim becomes its cosine and sine first."""
     if not layout.has_behavior(session):
         return None, ()
-    values = np.asarray(session.behavior.values, np.float64)
-    columns, names = [], []
-    dims = session.behavior_dims
-    for column, name, period in zip(values.T, np.asarray(dims.name).astype(str), np.asarray(dims.period), strict=True):
-        if np.isfinite(period):
-            angle = 2 * np.pi * column / period
-            columns += [np.cos(angle), np.sin(angle)]
-            names += [f"cos({name})", f"sin({name})"]
-        else:
-            columns.append(column)
-            names.append(str(name))
+    columns, names = layout.behavior_columns(session)
     binned = binning.bin_means(
-        np.stack(columns, axis=1),
+        columns,
         layout.timestamps_s(session.behavior),
         n_bins=grid.n_bins,
         start_s=grid.start_s,
         bin_width_ms=grid.width_ms,
     )
-    return binned, tuple(names)
+    return binned, names
