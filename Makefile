@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream soak bench-cache bench-scaling bench-loading
+.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading
 
 install: .venv/.installed
 
@@ -60,6 +60,11 @@ bench-fuzz: install
 # One live bin, from raw samples to behaviour, on one thread: about two minutes.
 bench-stream: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/streaming.py
+
+# What a student loses that sees no future: simulator and rat, three seeds. The teachers of bench-sim and bench-real,
+# where they are, save their training; about half an hour on two cores.
+bench-causal: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/causality.py $(SHARED) --out out/bench-causal
 
 # Thirty minutes of samples with drops, jitter and NaN bursts, at 20 times their speed: a minute and a half.
 soak: install
