@@ -23,7 +23,7 @@ from spikefield.models.transformer import TransformerConfig
 def test_every_preset_has_its_file_and_every_file_its_preset():
     folder = preset_path("quick").parent
     assert sorted(p.stem for p in folder.glob("*.yaml")) == sorted(PRESETS)
-    with pytest.raises(InputError, match=r"`preset` must be one of \('quick', 'compact', 'paper'\), got 'huge'"):
+    with pytest.raises(InputError, match=r"`preset` must be one of \('quick', 'compact', 'paper', 'paper-power'\), got 'huge'"):
         preset_path("huge")
 
 

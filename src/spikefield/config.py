@@ -8,7 +8,7 @@ import numpy as np
 from jsonargparse import ArgumentParser
 
 from spikefield.errors import InputError
-from spikefield.models.encoder import EncoderConfig
+from spikefield.models.encoder import BOTH, EncoderConfig
 from spikefield.models.transformer import TransformerConfig
 from spikefield.objectives.autoencoding import AutoencodingConfig
 from spikefield.objectives.distillation import DistillationConfig
@@ -16,7 +16,7 @@ from spikefield.training.loop import HardwareConfig
 from spikefield.training.optimiser import OptimiserConfig
 from spikefield.windows.binned import BinnedSession, BinningConfig
 
-PRESETS = ("quick", "compact", "paper")
+PRESETS = ("quick", "compact", "paper", "paper-power")
 _WINDOW_S, _FEWEST_WINDOW_BINS = 2.5, 50
 _SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT = 5, 20
 _LARGEST_SPIKE_PATCH, _FEWEST_SPIKE_PATCHES = 16, 3
@@ -30,6 +30,7 @@ class ExperimentConfig:
     `spike_patch` None cuts the units of the smallest session into three patches or more, of 16 units at most.
     `lfp_patch` None puts all channels of a session into one patch, so that each bin is one token.
     `max_count` None follows the recordings: the count that all but one bin in a thousand stay below, 5 to 20.
+    `student` is the student's own size; None is that of the teacher.
     `causal` makes the student, and it alone, see no future but `look_ahead_bins`, and `attention_s` back in a layer,
     which should be well below `window_s`, or too few bins learn to use all of it.
     """
@@ -43,7 +44,9 @@ class ExperimentConfig:
     causal: bool = False
     attention_s: float = 1.0
     look_ahead_bins: int = 0
+    space_embedding: bool = True
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    student: TransformerConfig | None = None
     autoencoding: AutoencodingConfig = field(default_factory=AutoencodingConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     pretraining: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -90,7 +93,8 @@ def spike_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -
         highest = max(float(np.quantile(s.require("spikes"), 0.999)) for s in sessions)
         max_count = int(np.clip(np.ceil(highest), _SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT))
     patch = config.spike_patch or _spike_patch(config.transformer.dim, sessions)
-    return EncoderConfig("spikes", patch, max_count, transformer=config.transformer)
+    space = config.space_embedding
+    return EncoderConfig("spikes", patch, max_count, space_embedding=space, transformer=config.transformer)
 
 
 def _spike_patch(dim: int, sessions: Sequence[BinnedSession]) -> int:
@@ -103,18 +107,23 @@ def _spike_patch(dim: int, sessions: Sequence[BinnedSession]) -> int:
 def lfp_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> EncoderConfig:
     """Return the field-potential encoder that suits these sessions."""
     patch = config.lfp_patch or max(s.require("lfp").shape[1] for s in sessions)
-    return EncoderConfig("lfp", patch, transformer=config.transformer)
+    return EncoderConfig("lfp", patch, space_embedding=config.space_embedding, transformer=config.transformer)
+
+
+def multimodal_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> EncoderConfig:
+    """Return the encoder of spikes and field together that suits these sessions."""
+    field_patch = lfp_encoder(config, sessions).patch_size
+    return replace(spike_encoder(config, sessions), modality=BOTH, lfp_patch_size=field_patch)
 
 
 def student_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -> EncoderConfig:
     """Return the student's encoder: the field-potential encoder, with channels hidden while it trains."""
-    encoder = replace(lfp_encoder(config, sessions), channel_dropout=config.student_channel_dropout)
+    size = config.student or config.transformer
+    encoder = replace(lfp_encoder(config, sessions), channel_dropout=config.student_channel_dropout, transformer=size)
     if not config.causal:
         return encoder
     attention_bins = max(round(config.attention_s * 1000 / sessions[0].bin_width_ms), 1)
-    causal = replace(
-        config.transformer, causal=True, attention_bins=attention_bins, look_ahead_bins=config.look_ahead_bins
-    )
+    causal = replace(size, causal=True, attention_bins=attention_bins, look_ahead_bins=config.look_ahead_bins)
     return replace(encoder, transformer=causal)
 
 

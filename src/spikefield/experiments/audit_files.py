@@ -11,6 +11,7 @@ def data(done: Finished) -> list[str]:
         if (now := done.corpus.hashes.get(session_id)) != known:
             found.append(f"{session_id}: " + ("has changed since the experiment" if now else "is gone"))
     stages = [done.out / "models" / name / "stage.json" for name in done.models]
+    stages += (done.out / "stages").glob("[!.]*/stage.json")  # what was trained further
     keys = {files.read_json(path)["key"] for path in stages if path.is_file()}
     for name, model in done.models.items():
         named = model.lineage.get("data", {})

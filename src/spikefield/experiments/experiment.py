@@ -15,6 +15,7 @@ from spikefield.experiments.corpus import Corpus, read_corpus
 from spikefield.experiments.fanout import default_workers, fan_out
 from spikefield.experiments.forecast import forecast
 from spikefield.experiments.runner import Experiment, Runner
+from spikefield.experiments.study import MAIN_JOB, Study
 from spikefield.experiments.workspace import Workspace
 from spikefield.training.processes import is_first
 from spikefield.windows.binned import BinnedSession
@@ -29,6 +30,8 @@ def run_experiment(
     config: ExperimentConfig,
     seeds: Sequence[int] = (0,),
     distill_on: Sequence[str] | None = None,
+    study: Study = MAIN_JOB,
+    reuse: Sequence[Path] = (),
     ceiling_r2: dict[str, float] | None = None,
     command: str = "",
     workers: int | None = None,
@@ -37,7 +40,8 @@ def run_experiment(
 ) -> Path:
     """Run every stage that is not finished, write the results and the report, and return the report's path.
 
-    Independent stages run side by side, one on each of `workers` cores or on a Ray cluster.
+    Independent stages run side by side, one on each of `workers` cores or on a Ray cluster. Stages that another
+    experiment of a series has finished are taken from its folder (`reuse`).
 
     Raises:
         InputError: the data cannot be used, or `out` holds another experiment.
@@ -51,15 +55,16 @@ def run_experiment(
             "`spikefield pretrain` and `spikefield distill`, which need none."
         )
     config = replace(config, binning=corpus.binning)
-    experiment = Experiment(corpus, config, paired_sessions(corpus, distill_on), tuple(seeds))
-    workspace = Workspace(out)
-    workspace.claim({"config": asdict(config), "data": corpus.hashes, "distill_on": list(experiment.distill_on)})
+    experiment = Experiment(corpus, config, paired_sessions(corpus, distill_on), tuple(seeds), study)
+    workspace = Workspace(out, reuse=reuse)
+    marker = {"config": asdict(config), "data": corpus.hashes, "distill_on": list(experiment.distill_on)}
+    workspace.claim(marker if study == MAIN_JOB else marker | {"study": asdict(study)})
     outputs.write_splits(out, corpus.sessions)
     runner = Runner(experiment, workspace, progress=progress)
     for line in corpus.chosen:
         log.info(line)
     pieces = runner.pieces()
-    if runner.missing():
+    if runner.missing() and study == MAIN_JOB:
         log.info(forecast(experiment, workers=workers or default_workers()))
     if not runner.missing() or config.hardware.devices * config.hardware.num_nodes > 1:
         workers, ray_address = 1, None

@@ -15,6 +15,7 @@ import spikefield.artifact as artifact
 import spikefield.files as files
 from spikefield.artifact import Model
 from spikefield.experiments import scoring
+from spikefield.experiments.study import SINGLE
 from spikefield.experiments.workspace import Workspace
 from spikefield.report.page import write_report
 from spikefield.windows.binned import BinnedSession
@@ -46,13 +47,15 @@ def write_outputs(
     out = workspace.out
     models = [path for path in stages if path.parent.name == "models"]
     loaded = [artifact.load(path) for path in models]
-    baselines = [row for path in stages if path not in models for row in files.read_json(path / "scores.json")]
+    linear = [path for path in stages if path.parent.name == "baselines"]
+    baselines = [row for path in linear for row in files.read_json(path / "scores.json")]
     write_table(out / "results.csv", scoring.COLUMNS, [row for m in loaded for row in m.scores] + baselines)
     write_table(out / "curves.csv", _CURVE_COLUMNS, _curves(models, loaded, experiment.distill_on[0]))
-    first = {m.name: m for m in loaded if m.seed == experiment.seeds[0] and m.name != "ss-lfp"}
+    shown = [m for m in loaded if m.seed == experiment.seeds[0] and m.name not in SINGLE]
     for session in experiment.corpus.sessions:
         if session.behavior is not None:
-            _write_arrays(out, session, [m for m in first.values() if session.session_id in m.readouts])
+            known = {m.name: m for m in shown if session.session_id in m.readouts}
+            _write_arrays(out, session, list(known.values()))
     files.write_json(out / "run.json", _run(workspace, experiment, ceiling_r2, command))
     return write_report(out)
 
@@ -71,7 +74,8 @@ def _curves(models: Sequence[Path], loaded: Sequence[Model], own: str) -> list[d
     return [
         {"model": model.name, "seed": model.seed} | record
         for path, model in zip(models, loaded, strict=True)
-        if model.name != "ss-lfp" or model.trained_on[0] == own
+        if "from" not in model.lineage or model.lineage["regime"] == "supervised"
+        if model.name not in SINGLE or model.trained_on[0] == own
         for record in files.read_json(path / "curve.json")
     ]
 
@@ -137,7 +141,7 @@ def _run(
         "command": command,
         "seeds": list(experiment.seeds),
         "protocol": "blocked",
-        "leaks": False,
+        "leaks": any(session.split.leaks for session in experiment.corpus.sessions),
         "distill_on": list(experiment.distill_on),
         "data": {
             "folder": str(experiment.corpus.folder.resolve()),

@@ -26,7 +26,7 @@ def score_model(model: Model, sessions: Sequence[BinnedSession]) -> None:
         model.readouts[session.session_id] = readout.to_arrays()
         labels: dict[str, Any] = {
             "model": model.name,
-            "regime": "unsupervised",
+            "regime": model.lineage.get("regime", "unsupervised"),
             "trained_on": model.trained_on,
             "session_id": session.session_id,
             "seed": model.seed,

@@ -9,11 +9,13 @@ goes on in the midst of the stage it was in.
 import hashlib
 import json
 import os
+import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +52,11 @@ class _NotFirst(Exception):
 
 
 class Workspace:
-    """An experiment's output folder."""
+    """An experiment's output folder. A stage that one of the folders `reuse` holds finished is copied, not run."""
 
-    def __init__(self, out: str | Path) -> None:
+    def __init__(self, out: str | Path, *, reuse: Sequence[Path] = ()) -> None:
         self.out = Path(out)
+        self.reuse = tuple(reuse)
 
     def claim(self, experiment: dict[str, Any]) -> None:
         """Mark the folder as this experiment's.
@@ -80,6 +83,8 @@ class Workspace:
         path = self.out / folder
         if _finished(path, key):
             return path
+        if (twin := self._twin(key)) is not None:
+            run = partial(_copy, twin)
         with suppress(_NotFirst), files.whole(path) as temporary, _Meter() as meter:
             temporary.mkdir(parents=True)
             run(temporary)
@@ -91,6 +96,11 @@ class Workspace:
             checkpoint.remove(checkpoint.folder_for(path, key))
         wait_for_all()
         return path
+
+    def _twin(self, key: str) -> Path | None:
+        """Return the folder of a finished stage of this key in another experiment of the same series."""
+        stages = (path for folder in self.reuse if folder != self.out for path in sorted(folder.glob("*/*/stage.json")))
+        return next((p.parent for p in stages if p.parent.name[0] != "." and _finished(p.parent, key)), None)
 
     def checkpoints(self, folder: str, *, key: str) -> Path:
         """Return the folder from which an interrupted stage goes on."""
@@ -104,6 +114,10 @@ class Workspace:
             finished += [Path(folder, name) for name in names if name == _STAGE_FILE]
         found = [files.read_json(p) for p in sorted(finished, key=lambda p: p.stat().st_mtime)]
         return [{k: v for k, v in record.items() if k != "key"} for record in found]
+
+
+def _copy(twin: Path, folder: Path) -> None:
+    shutil.copytree(twin, folder, dirs_exist_ok=True)
 
 
 def _finished(path: Path, key: str) -> bool:
