@@ -33,6 +33,7 @@ COMMANDS = {
     "embed": ("spikefield.experiments.commands", "write a model's representation of every bin"),
     "evaluate": ("spikefield.experiments.commands", "score a model's representations on test time"),
     "stream": ("spikefield.deploy.commands", "decode a live stream, or a recording as if it were one"),
+    "adapt": ("spikefield.deploy.commands", "fit the readout to a few labelled minutes at the rig"),
     "export": ("spikefield.deploy.commands", "write a model as ONNX files, checked before they are written"),
     "audit": ("spikefield.experiments.audit", "re-check a finished experiment for leaks, one line a check"),
     "report": ("spikefield.experiments.commands", "write an experiment's report again"),

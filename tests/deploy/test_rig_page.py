@@ -39,7 +39,17 @@ def test_commands_run(tmp_path, monkeypatch, capsys):
     np.savez("raw/monday.npz", **given)
     Path("tiny.yaml").write_text(TINY)
     commands = [shlex.split(line) for block in blocks("bash") for line in block.splitlines()]
-    assert [c[1] for c in commands] == ["prepare", "validate", "pretrain", "distill", "evaluate", "stream", "export"]
+    assert [c[1] for c in commands] == [
+        "prepare",
+        "validate",
+        "pretrain",
+        "distill",
+        "evaluate",
+        "stream",
+        "adapt",
+        "stream",
+        "export",
+    ]
     for command in commands:
         flags = ["--config", "tiny.yaml"] if command[1] in LEARNS else []
         with pytest.raises(SystemExit) as stopped:

@@ -146,6 +146,14 @@ class KalmanState:
         self._value = np.zeros(len(self._smoother.mean))
         self._spread: np.ndarray | None = None
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that is remembered."""
+        return {"value": self._value.copy()} | ({} if self._spread is None else {"spread": self._spread.copy()})
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continue from a `state`."""
+        self._value, self._spread = state["value"].copy(), state["spread"].copy() if "spread" in state else None
+
     def push(self, decoded: Float[np.ndarray, "bin dim"]) -> Float[np.ndarray, "bin dim"]:
         """Return the smoothed values of the next bins; a bin with NaN in it is only predicted."""
         return np.array([self._next(row) for row in decoded], np.float64).reshape(decoded.shape)

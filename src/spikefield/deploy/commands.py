@@ -1,21 +1,25 @@
-"""`stream` and `export` as typed functions; `spikefield.cli` turns them into flags."""
+"""`stream`, `adapt` and `export` as typed functions; `spikefield.cli` turns them into flags."""
 
 import logging
 import sys
 from contextlib import closing, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 import spikefield.artifact as artifact
 import spikefield.files as files
 from spikefield.artifact import Model
-from spikefield.deploy.channel_map import match_channels
+from spikefield.deploy.adapted import adapt_readout, load_adapted
+from spikefield.deploy.channel_map import ChannelMap, match_channels
+from spikefield.deploy.decoded import GOOD, Decoded
 from spikefield.deploy.export import choose_session, export_onnx
 from spikefield.deploy.live import Live, LiveConfig, Status, TroublePolicy
 from spikefield.deploy.repair import BadPolicy
 from spikefield.deploy.sinks import CsvSink, LineFormat, SinkKind, Writer, open_sink
-from spikefield.deploy.sources import FileSource, Source, SourceKind, open_source
+from spikefield.deploy.sources import FileSource, Source, SourceKind, open_file, open_source
 from spikefield.deploy.streaming import GapPolicy, StreamingDecoder
 from spikefield.deploy.view import View
 from spikefield.deploy.watch import Score, SignalWatch
@@ -37,6 +41,8 @@ def stream(
     form: LineFormat = "json",
     session: str | None = None,
     readout_of: str | None = None,
+    readout: Path | None = None,
+    smooth: bool = False,
     speed: float = 1.0,
     channel_map: Path | None = None,
     scale: float = 1.0,
@@ -58,6 +64,8 @@ def stream(
         form: of the lines on standard output, json or csv.
         session: whose channels, chain and space embedding are used; by default the only one trained on.
         readout_of: the session whose readout is used; by default the same.
+        readout: a file of `spikefield adapt`, used instead of the model's readout.
+        smooth: filter what is decoded, as that file says.
         speed: of a replay; 1 is true speed, 0 as fast as it is decoded.
         channel_map: a CSV of source,model[,scale]: which of the source's channels is which of the model's.
         scale: the model's unit for one of the source's, such as volts of a count.
@@ -72,14 +80,11 @@ def stream(
     loaded = artifact.load(model)
     session_id = choose_session(loaded, session)
     policies: dict[str, Any] = {"bad": bad, "on_gap": on_gap, "max_bridge_ms": max_bridge_ms, "readout_of": readout_of}
-    decoder = StreamingDecoder(loaded, session_id, **policies)
+    decoder = StreamingDecoder(loaded, session_id, **policies, **_at_the_rig(readout, loaded, session_id, smooth))
     with closing(open_source(source, input, speed=speed)) as opened:
-        decoder.check_source(rate_hz=opened.rate_hz)
-        channels = match_channels(opened, decoder.channel_ids, channel_map, scale=scale)
-        if channels.missing:
-            log.warning("channels that the source lacks, taken for bad: %s", ", ".join(channels.missing))
-            decoder.set_bad_channels(channels.missing)
+        channels = _matched(decoder, opened, channel_map, scale)
         about = {"model": str(model), "session": session_id, "source": source, "input": input, "sink": sink}
+        about |= {"readout": readout and str(readout), "smooth": smooth}
         kept = _Record(record, loaded, {**about, **policies, **asdict(config)}, decoder.behavior_names)
         names, bin_width_ms = decoder.behavior_names, loaded.bin_width_ms
         out = open_sink(sink, output, form=form, behavior_names=names, bin_width_ms=bin_width_ms)
@@ -101,6 +106,56 @@ def stream(
             finally:
                 kept.finish(live.status)
         log.info("%s", summary(live.status))
+
+
+def adapt(
+    model: Path,
+    data: Path,
+    *,
+    out: Path,
+    session: str | None = None,
+    readout_of: str | None = None,
+    channel_map: Path | None = None,
+    scale: float = 1.0,
+    bad: BadPolicy = "interpolate",
+) -> None:
+    """Fit the readout to a few labelled minutes at the rig, and a filter that smooths it; the model stays as it is.
+
+    Args:
+        model: folder of a causal student.
+        data: a recording with behaviour, prepared or raw, of the rig's channels.
+        out: file to write, for `stream --readout`.
+        session: whose channels, chain and space embedding are used; by default the only one trained on.
+        readout_of: the session whose readout is the start; by default the same.
+        channel_map: a CSV of source,model[,scale], as for `stream`.
+        scale: the model's unit for one of the source's, such as volts of a count.
+        bad: what stands in for bad channels, as for `stream`.
+    """
+    if out.exists():
+        raise InputError(f"`out` {out} exists. Choose another file, or remove it first.")
+    files.check_writable(out)
+    loaded = artifact.load(model)
+    session_id = choose_session(loaded, session)
+    with closing(open_file(data, speed=0.0)) as source:
+        if source.truth is None:
+            raise InputError(f"{data}: holds no behaviour, so no readout can be fitted. Record some minutes with it.")
+        _begin_blank(loaded, session_id, readout_of, source.truth.names)
+        decoder = StreamingDecoder(loaded, session_id, bad=bad, readout_of=readout_of)
+        names = decoder.behavior_names
+        if lacking := [name for name in names if name not in source.truth.names]:
+            there = ", ".join(source.truth.names)
+            raise InputError(f"{data}: lacks {lacking[0]!r}, which the model decodes; it holds {there}.")
+        z, times_s = _represented(decoder, source, _matched(decoder, source, channel_map, scale))
+        columns = [source.truth.names.index(name) for name in names]
+        behavior = source.truth.at(times_s)[:, columns]
+    adapted = adapt_readout(decoder.readout, z, behavior, names=names, bin_width_ms=decoder.bin_width_ms)
+    made_of = {"model": loaded.name, "model_weights": artifact.weights_hash(loaded.network), "session": session_id}
+    said = adapted.about | made_of | {"data": data.name, "data_sha256": files.sha256(data)}
+    replace(adapted, about=said).save(out)
+    print(
+        f"{out}: {said['bins']} bins; R² on the last third, not yet seen then: before {said['before_r2']:.3f}, after "
+        f"{said['after_r2']:.3f}, smoothed {said['smoothed_r2']:.3f}"
+    )
 
 
 def export(
@@ -143,6 +198,46 @@ def summary(status: Status) -> str:
             f"drift: {status.signal['drifted']} of {status.signal['n_features']} features left training's range"
         )
     return "\n".join(lines)
+
+
+def _at_the_rig(path: Path | None, model: Model, session_id: str, smooth: bool) -> dict[str, Any]:
+    """Return the readout and the smoother of a file of `adapt`."""
+    if path is None:
+        if smooth:
+            raise InputError("`smooth` needs a file of `spikefield adapt`. Name it with --readout.")
+        return {}
+    adapted = load_adapted(path, model, session_id)
+    _begin_blank(model, session_id, None, adapted.behavior_names)
+    return {"readout": adapted.readout, "smoother": adapted.smoother if smooth else None}
+
+
+def _begin_blank(model: Model, session_id: str, readout_of: str | None, names: tuple[str, ...]) -> None:
+    """Give a session that has no readout one that decodes nothing, to be fitted or replaced."""
+    if readout_of is None and session_id not in model.readouts:
+        dim = model.encoder.config.transformer.dim
+        model.readouts[session_id] = {"weights": np.zeros((dim, len(names))), "intercept": np.zeros(len(names))}
+        model.sessions[session_id] = {**model.sessions.get(session_id, {}), "behavior": list(names)}
+
+
+def _matched(decoder: StreamingDecoder, source: Source, channel_map: Path | None, scale: float) -> ChannelMap:
+    """Compare a source with the model; channels that it lacks are bad from here on."""
+    decoder.check_source(rate_hz=source.rate_hz)
+    channels = match_channels(source, decoder.channel_ids, channel_map, scale=scale)
+    if channels.missing:
+        log.warning("channels that the source lacks, taken for bad: %s", ", ".join(channels.missing))
+        decoder.set_bad_channels(channels.missing)
+    return channels
+
+
+def _represented(decoder: StreamingDecoder, source: Source, channels: ChannelMap) -> tuple[np.ndarray, np.ndarray]:
+    """Run a recording through the decoder; return z and the time of every bin that carries no flag."""
+    parts: list[Decoded] = []
+    while not source.ended:
+        if (block := source.read(timeout_s=0.0)) is not None:
+            parts.append(decoder.push(channels.apply(block.samples), block.times_s))
+    parts.append(decoder.flush())
+    good = np.concatenate([p.quality for p in parts]) == GOOD
+    return np.concatenate([p.z for p in parts])[good], np.concatenate([p.bin_time_s for p in parts])[good]
 
 
 class _Record:
@@ -188,4 +283,4 @@ def _score(source: Source, model: Model, decoder: StreamingDecoder) -> Score | N
     return score if score.names else None
 
 
-__all__ = ["export", "stream"]
+__all__ = ["adapt", "export", "stream"]

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from spikefield.artifact import Model
+from spikefield.deploy.adaptation import KalmanSmoother
 from spikefield.deploy.decoded import BAD_CHANNELS, BRIDGED, GOOD, REMEMBERS, WARMING_UP, Counters, Decoded
 from spikefield.deploy.network import NetworkStream
 from spikefield.deploy.readout import LinearReadout, readout_of_session
@@ -41,6 +42,8 @@ class StreamingDecoder:
         on_gap: fill in missing samples up to `max_bridge_ms`, or start anew after each; longer gaps always start anew.
         max_bridge_ms: the longest gap that is filled in.
         readout_of: the session whose readout is used; by default the same.
+        readout: one to use instead, such as one fitted at the rig.
+        smoother: filters what is decoded, bin by bin; None leaves it as it is.
 
     Raises:
         InputError: the model is not causal or does not know the session, or there is no readout.
@@ -55,6 +58,8 @@ class StreamingDecoder:
         on_gap: GapPolicy | str = "bridge",
         max_bridge_ms: float = 50.0,
         readout_of: str | None = None,
+        readout: LinearReadout | None = None,
+        smoother: KalmanSmoother | None = None,
     ) -> None:
         if on_gap not in get_args(GapPolicy):
             raise InputError(f"`on_gap` must be one of {', '.join(get_args(GapPolicy))}, got {on_gap!r}.")
@@ -65,8 +70,9 @@ class StreamingDecoder:
         self.channel_ids = self._chain.channel_ids
         self.n_channels = len(self.channel_ids)
         self.rate_hz, self.bin_width_ms = self._chain.clock.rate_hz, self._chain.clock.bin_width_ms
-        self.readout: LinearReadout
-        self.readout, self.behavior_names = readout_of_session(model, readout_of or session_id)
+        learned, self.behavior_names = readout_of_session(model, readout_of or session_id)
+        self.readout: LinearReadout = learned if readout is None else readout
+        self._smoothing = None if smoother is None else smoother.start()
         self._network = NetworkStream(model.encoder, session_id, n_channels=len(self._chain.feature_names))
         reach = model.encoder.reach
         assert reach is not None
@@ -91,6 +97,9 @@ class StreamingDecoder:
         self._index = 0
         self._n_lost, self._done_bin = 0, -1
         self._units.reset()
+        if self._smoothing is not None:
+            self._smoothing.reset()
+        self._smoothed_s = -np.inf
         self._start_anew()
 
     def push(
@@ -171,6 +180,9 @@ class StreamingDecoder:
         }
         if self._stream is not None:
             parts["chain"] = self._stream.state()
+        if self._smoothing is not None:
+            own["smoothed_s"] = np.array(self._smoothed_s)
+            parts["smoothing"] = self._smoothing.state()
         return own | {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -195,6 +207,9 @@ class StreamingDecoder:
         self._units.restore(part("units"))
         self._repair.restore(part("repair"))
         self._network.restore(part("network"))
+        if self._smoothing is not None:
+            self._smoothed_s = float(state["smoothed_s"])
+            self._smoothing.restore(part("smoothing"))
 
     def _begin(self) -> None:
         """Make room for what the next samples bring."""
@@ -375,19 +390,32 @@ class StreamingDecoder:
 
     def _decoded(self, start_s: float) -> Decoded:
         z = np.array([z for _, _, z in self._out], np.float32).reshape(-1, self._network.dim)
-        values = self.readout.predict(z)
+        times_s = np.array([t for t, _, _ in self._out], np.float64)
+        values = self._smoothed(times_s, self.readout.predict(z))
         n_bins, latency_ms = len(z), (time.perf_counter() - start_s) * 1000
         self.counters.bins += n_bins
         if latency_ms > self.bin_width_ms * max(n_bins, 1):
             self.counters.late_bins += n_bins
         return Decoded(
-            bin_time_s=np.array([t for t, _, _ in self._out], np.float64),
+            bin_time_s=times_s,
             values=values,
             quality=np.array([q for _, q, _ in self._out], np.uint8),
             latency_ms=latency_ms,
             z=z,
             features=np.array(self._features, np.float64).reshape(-1, len(self._chain.feature_names)),
         )
+
+    def _smoothed(self, times_s: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Filter what was decoded, anew after bins that are missing."""
+        if self._smoothing is None:
+            return values
+        smoothed = np.array(values, np.float64)
+        for i, time_s in enumerate(times_s.tolist()):
+            if time_s - self._smoothed_s > 1.5 * self.bin_width_ms / 1000:
+                self._smoothing.reset()
+            self._smoothed_s = time_s
+            smoothed[i : i + 1] = self._smoothing.push(smoothed[i : i + 1])
+        return smoothed
 
 
 def _chain_of(model: Model, session_id: str) -> FittedChain:
