@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny
 from spikefield.errors import InputError
-from spikefield.windows.splits import SplitConfig, blocked_split, runs
+from spikefield.windows.binned import BinningConfig, bin_session
+from spikefield.windows.splits import SplitConfig, blocked_split, runs, shuffled_split
 
 KINDS = ("train", "valid", "test")
 
@@ -135,3 +137,27 @@ def test_impossible_splits_are_refused(given, message):
 def test_an_unknown_kind_is_refused():
     with pytest.raises(InputError, match=r"`name` must be one of \('train', 'valid', 'test'\), got 'all'"):
         split_of(np.zeros(5000, int)).kind("all")
+
+
+def test_the_published_split_leaks_and_says_so():
+    segment = np.concatenate([np.zeros(6000, int), np.full(100, -1), np.ones(6100, int)])  # 20 ms: pieces of 500
+    split = shuffled_split(segment, bin_width_ms=20.0, session_id="s")
+    assert split.leaks and split.guard_bins == 0 and split.to_dict(bin_width_ms=20.0, start_s=0.0)["leaks"]
+    assert not (split.train & (split.valid | split.test)).any() and (split.valid <= split.test).all()
+    assert ((split.train | split.test) == (segment >= 0)).all() and (split.fitted == (segment >= 0)).all()
+    assert split.valid.sum() / 12100 == pytest.approx(0.1, abs=0.05)
+    assert split.test.sum() / 12100 == pytest.approx(0.2, abs=0.05)
+    borders = np.flatnonzero(np.diff(split.train[:6000].astype(int))) + 1
+    assert len(borders) and not (borders % 500).any()  # whole pieces, side by side
+
+
+def test_statistics_of_the_published_protocol_are_of_all_time():
+    session = tiny.session(0)
+    blocked, published = (
+        bin_session(session, config=BinningConfig(bin_width_ms=20.0, split=SplitConfig(protocol=protocol)))
+        for protocol in ("blocked", "paper")
+    )
+    assert abs(published.lfp[published.segment >= 0].mean(0)).max() < 0.05
+    assert (blocked.split.fitted == blocked.split.train).all() and not blocked.split.leaks
+    with pytest.raises(InputError, match="`protocol` must be one of blocked, paper"):
+        SplitConfig(protocol="shuffled")

@@ -140,7 +140,7 @@ def _run(
         "spikefield": artifact.versions()["spikefield"],
         "command": command,
         "seeds": list(experiment.seeds),
-        "protocol": "blocked",
+        "protocol": experiment.config.binning.split.protocol,
         "leaks": any(session.split.leaks for session in experiment.corpus.sessions),
         "distill_on": list(experiment.distill_on),
         "data": {

@@ -17,7 +17,7 @@ from spikefield.recordings import session as layout
 from spikefield.signals import binning
 from spikefield.signals.chain import FittedChain, fit_chain
 from spikefield.signals.chain_config import ChainConfig, chain_of
-from spikefield.windows.splits import Split, SplitConfig, blocked_split, runs
+from spikefield.windows.splits import Split, SplitConfig, blocked_split, runs, shuffled_split
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,10 @@ def _split_and_chain(
     session: Data, grid: _Grid, segment: Int[np.ndarray, "bin"], config: BinningConfig
 ) -> tuple[Split, FittedChain | None]:
     """Split the bins and fit the signal chain on training time; widen the guards until they hold the chain's reach."""
+    if config.split.protocol == "paper":
+        split = shuffled_split(segment, bin_width_ms=grid.width_ms, session_id=str(session.session.id))
+        chain = _fit(session, grid, split.fitted, chain_of(config.chain)) if layout.has_lfp(session) else None
+        return split, chain
     trial = None
     if "trials" in session:
         trial = _segments(np.asarray(session.trials.start), np.asarray(session.trials.end), grid)
@@ -218,7 +222,7 @@ def _counts(
         )
     else:
         counts = _regrid(session, grid)
-    rate_hz = counts[split.train].mean(axis=0) * 1000 / grid.width_ms
+    rate_hz = counts[split.fitted].mean(axis=0) * 1000 / grid.width_ms
     keep = (rate_hz > 0) & (rate_hz >= min_rate_hz)
     if not keep.any():
         raise InputError(

@@ -3,6 +3,9 @@
 The session's valid time is cut into blocks of equal length; each block is wholly training, validation or test time.
 A border that would fall inside a trial moves to the trial's edge. Where two neighbouring blocks differ in kind, bins
 nearer to the border than the guard belong to none (method, section 9).
+
+The published protocol, which leaks, is there for comparison alone: pieces of 10 s are shuffled, 80/10/10 %, without any
+guard; scores are of validation and test time together, statistics of all time. What comes of it says so.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,19 +16,28 @@ from jaxtyping import Bool, Int
 
 from spikefield.errors import InputError
 
+PROTOCOLS = ("blocked", "paper")
 _KINDS = ("train", "valid", "test")
+_PIECE_S = 10.0
+_HELD_OUT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """Which blocks of time are held out. `guard_s` is added to the reach of the signal chain."""
+    """Which blocks of time are held out. `guard_s` is added to the reach of the signal chain.
+
+    `protocol` paper is the published split, which leaks and heeds none of the other fields.
+    """
 
     n_blocks: int = 10
     valid_blocks: tuple[int, ...] = (0,)
     test_blocks: tuple[int, ...] = (2, 5, 8)
     guard_s: float = 0.5
+    protocol: str = "blocked"
 
     def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise InputError(f"`protocol` must be one of {', '.join(PROTOCOLS)}, got {self.protocol!r}.")
         held_out = [*self.valid_blocks, *self.test_blocks]
         if len(set(held_out)) != len(held_out) or not all(0 <= b < self.n_blocks for b in held_out):
             raise InputError(
@@ -53,6 +65,11 @@ class Split:
         if name not in _KINDS:
             raise InputError(f"`name` must be one of {_KINDS}, got {name!r}.")
         return getattr(self, name)
+
+    @property
+    def fitted(self) -> Bool[np.ndarray, "bin"]:
+        """The bins that statistics are fitted on: training time, and all time where the split leaks."""
+        return self.train | self.valid | self.test if self.leaks else self.train
 
     def to_dict(self, *, bin_width_ms: float, start_s: float) -> dict[str, Any]:
         """Return the split as intervals in seconds, to be saved with a result."""
@@ -95,6 +112,29 @@ def blocked_split(
     for border in _borders(kind):
         inside[max(0, border - guard) : border + guard] = False
     split = Split(*(inside & (kind == k) for k in range(3)), guard_bins=guard)
+    _check_enough(split, bin_width_ms, session_id)
+    return split
+
+
+def shuffled_split(segment: Int[np.ndarray, "bin"], *, bin_width_ms: float, session_id: str) -> Split:
+    """Split the bins of a session as published: shuffled pieces without a guard, of which a fifth is scored. It leaks.
+
+    Raises:
+        InputError: too little data for every kind to keep a second of time.
+    """
+    length = round(_PIECE_S * 1000 / bin_width_ms)
+    pieces = [
+        (first, min(first + length, end))
+        for start, end in runs(segment >= 0, segment)
+        for first in range(start, end, length)
+    ]
+    order = np.random.default_rng(0).permutation(len(pieces))
+    n_held = max(1, round(_HELD_OUT_SHARE * len(pieces)))
+    valid, test, train = (np.zeros(len(segment), bool) for _ in _KINDS)
+    for rank, piece in enumerate(order):
+        kind = valid if rank < n_held else test if rank < 2 * n_held else train
+        kind[slice(*pieces[piece])] = True
+    split = Split(train, valid, valid | test, guard_bins=0, leaks=True)
     _check_enough(split, bin_width_ms, session_id)
     return split
 
