@@ -20,7 +20,7 @@ from spikefield.deploy.streaming import StreamingDecoder
 from spikefield.errors import InputError
 from spikefield.recordings.session import save
 
-SECONDS = 20.0
+SECONDS = 12.0
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,7 @@ def test_the_fitted_readout_is_ridge_towards_the_old_one_and_better(model, place
     np.testing.assert_allclose(again.readout.weights, recursive.current().weights)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("smooth", [False, True])
 def test_the_stream_uses_it(model, place, tmp_path, smooth):
     given = {"source": "file", "input": str(place / "today.h5"), "sink": "csv", "output": str(tmp_path / "o.csv")}
@@ -81,6 +82,7 @@ def test_the_stream_uses_it(model, place, tmp_path, smooth):
     assert said["readout"] == str(file) and said["smooth"] is smooth
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_session_without_a_readout_gets_its_first(model, place, tmp_path):
     blank = replace(model, readouts={}, sessions={"s0": {**model.sessions["s0"], "behavior": []}})
     with files.whole(tmp_path / "blank") as temporary:

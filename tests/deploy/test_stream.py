@@ -107,6 +107,7 @@ def test_a_replay_leaves_as_the_model_decodes_offline(place, offline, tmp_path, 
     np.testing.assert_allclose(list(run["r2"].values()), metrics.r2(truth[inside], offline[inside]), rtol=1e-4)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_lines_on_standard_output_by_the_command_line(place, offline, capfd):
     flags = ["--source", "file", "--input", str(place / "s0.h5"), "--speed", "0", "--sink", "stdout"]
     with pytest.raises(SystemExit) as done:
@@ -125,6 +126,7 @@ def test_export_by_the_command_line(place, tmp_path, capsys):
         export(place / "student", out=tmp_path / "onnx")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_map_reorders_and_what_is_missing_is_flagged(place, offline, tmp_path):
     ids = [str(c) for c in np.asarray(tiny.session(0).channels.id).astype(str)]
     given = tiny.arrays(0, seconds=BINS / 50)
@@ -379,6 +381,7 @@ def test_a_signal_like_in_training_raises_no_alarm(watched, whole):
     assert (quality.absent, quality.flat, quality.noisy, quality.alarm) == (0, 0, 0, False)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -394,6 +397,7 @@ def test_a_signal_unlike_training_is_seen(watched, whole, change, expected):
     assert {name: getattr(quality, name) for name in expected} == expected
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_absent_channels_are_no_drift(watched, model, whole):
     samples = whole[:400].copy()
     samples[:, 1] = np.nan

@@ -60,6 +60,7 @@ def test_pieces_of_any_size_equal_offline(case, sizes):
     np.testing.assert_allclose(decoded["bin_time_s"], (np.arange(len(expected)) + 0.5) * BIN_MS / 1000, atol=1e-9)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_sample_by_sample_equals_offline(case):
     model, lfp, expected = case
     np.testing.assert_allclose(stream(StreamingDecoder(model, "live"), lfp, [1])["values"], expected, atol=1e-4)
@@ -96,6 +97,7 @@ def test_the_future_never_changes_the_past(case, share, value):
     np.testing.assert_array_equal(decoded.quality[: len(before)], before.quality)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_reset_forgets_everything(case):
     model, lfp, expected = case
     decoder = StreamingDecoder(model, "live")

@@ -90,6 +90,7 @@ def test_a_long_gap_starts_anew_on_the_same_grid(model, lfp, first, end):
     assert (decoder.counters.resets, decoder.counters.dropped_samples) == (1, end - first)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_jitter_is_no_gap_and_drops_are_found_in_it(model, lfp):
     rng = np.random.default_rng(0)
     lfp = recording(12.0, RATE_HZ, seed=4)
@@ -168,6 +169,7 @@ def test_good_again_is_unflagged(model, lfp):
     assert flagged(decoder.push(lfp[500:]), BAD_CHANNELS) == []
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("size", [1, 7, 1500])
 def test_a_silent_source_is_held_then_starts_anew(model, lfp, size):
     silent = lfp.copy()
