@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import psutil
 from streaming import BIN_MS, N_CHANNELS, RATE_HZ, encoder_of, model_of, recording
-from threadpoolctl import threadpool_limits
 
 from spikefield.deploy.decoded import BAD_CHANNELS, BRIDGED
 from spikefield.deploy.streaming import StreamingDecoder
+from spikefield.deploy.threads import one_thread
 
 LOOP_S, JITTER_SAMPLES, LONGEST_BRIDGE = 20.0, 0.1, 50
 FAULTS = ("short drop", "long drop", "repeat", "one channel", "short silence", "long silence")
@@ -84,8 +84,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--speed", type=float, default=20.0)
     options = parser.parse_args()
-    with threadpool_limits(1):
-        sys.exit(run(options.minutes, options.speed))
+    one_thread()
+    sys.exit(run(options.minutes, options.speed))
 
 
 def run(minutes: float, speed: float) -> int:

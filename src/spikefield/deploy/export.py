@@ -73,7 +73,7 @@ def export_onnx(model: Model, session_id: str, out: Path, *, int8: bool) -> list
             _describe(graph, model, session_id, kind)
             blobs = {f"{kind}.onnx": graph.SerializeToString()}
             if int8:
-                blobs[f"{kind}.int8.onnx"] = _quantised(blobs[f"{kind}.onnx"], folder, graph.metadata_props)
+                blobs[f"{kind}.int8.onnx"] = quantised(blobs[f"{kind}.onnx"], folder, graph.metadata_props)
             for name, blob in blobs.items():
                 error = _error(blob, kind, model, session_id)
                 if not (error <= TOLERANCE or "int8" in name):
@@ -127,27 +127,41 @@ def runtime(blob: bytes) -> Any:
     return onnxruntime.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
 
 
+class Steps:
+    """The step of a file, bin after bin: it owns the caches, and writes the ring."""
+
+    def __init__(self, session: Any, *, patches: int) -> None:
+        self._session, self._patches = session, patches
+        self.outputs = [o.name for o in session.get_outputs()]
+        shapes = {i.name: i.shape for i in session.get_inputs() if i.name not in ("lfp", "position")}
+        self._caches = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        self.ahead = shapes["waiting"][0] if "waiting" in shapes else 0
+        self._ring_bins = shapes["key_0"][2] // patches
+        self._position = 0
+
+    def step(self, lfp: Float[np.ndarray, " channel"]) -> dict[str, np.ndarray]:
+        """Take a bin and return all outputs; z and behaviour belong `ahead` bins before it."""
+        given = {"lfp": lfp[None].astype(np.float32), "position": np.array([self._position]), **self._caches}
+        found = dict(zip(self.outputs, self._session.run(None, given), strict=True))
+        for name in self._caches:
+            if (whole := f"next_{name}") in found:
+                self._caches[name] = found[whole]
+                continue
+            bin_index = self._position - (0 if name.endswith("_0") else self.ahead)
+            first = bin_index % self._ring_bins * self._patches
+            slots = slice(first, first + self._patches)
+            place = (..., slots) if name.startswith("key") else (slice(None), slots)
+            self._caches[name][place] = found[f"new_{name}"]
+        self._position += 1
+        return found
+
+
 def run_steps(session: Any, features: Float[np.ndarray, "bin channel"], *, patches: int) -> dict[str, np.ndarray]:
     """Run the step over a stretch of bins and return z and behaviour of every one, look-ahead taken off."""
-    outputs = [o.name for o in session.get_outputs()]
-    shapes = {i.name: i.shape for i in session.get_inputs() if i.name not in ("lfp", "position")}
-    caches = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    ahead = shapes["waiting"][0] if "waiting" in shapes else 0
-    ring_bins = shapes["key_0"][2] // patches
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("z", "behavior") if name in outputs}
-    for position, lfp in enumerate(features):
-        given = {"lfp": lfp[None], "position": np.array([position]), **caches}
-        found = dict(zip(outputs, session.run(None, given), strict=True))
-        for name in caches:
-            if (whole := f"next_{name}") in found:
-                caches[name] = found[whole]
-                continue
-            first = (position - (0 if name.endswith("_0") else ahead)) % ring_bins * patches
-            slots = slice(first, first + patches)
-            caches[name][(..., slots) if name.startswith("key") else (slice(None), slots)] = found[f"new_{name}"]
-        for name, seen in rows.items():
-            seen.append(found[name][0])
-    return {name: np.stack(seen)[ahead:] for name, seen in rows.items()}
+    steps = Steps(session, patches=patches)
+    rows = [steps.step(lfp) for lfp in features]
+    kept = [name for name in ("z", "behavior") if name in steps.outputs]
+    return {name: np.stack([row[name][0] for row in rows])[steps.ahead :] for name in kept}
 
 
 def _n_channels(model: Model, session_id: str) -> int:
@@ -209,7 +223,7 @@ def _network(model: Model, session_id: str, lfp: np.ndarray) -> dict[str, np.nda
     return {"z": z, "behavior": z @ readout["weights"] + readout["intercept"]}
 
 
-def _quantised(blob: bytes, folder: Path, properties: Any) -> bytes:
+def quantised(blob: bytes, folder: Path, properties: Any = ()) -> bytes:
     """Return the graph with its matrices in int8, activations quantised as they come."""
     with _quiet():
         import onnx
