@@ -35,6 +35,7 @@ COMMANDS = {
     "stream": ("spikefield.deploy.commands", "decode a live stream, or a recording as if it were one"),
     "adapt": ("spikefield.deploy.commands", "fit the readout to a few labelled minutes at the rig"),
     "export": ("spikefield.deploy.commands", "write a model as ONNX files, checked before they are written"),
+    "reproduce": ("spikefield.experiments.reproduce", "run one of the paper's experiments, all its variants"),
     "audit": ("spikefield.experiments.audit", "re-check a finished experiment for leaks, one line a check"),
     "report": ("spikefield.experiments.commands", "write an experiment's report again"),
 }

@@ -1,0 +1,176 @@
+"""`spikefield reproduce`: the paper's experiments, each a series of variants that end in one table.
+
+YAML of variants, folder of prepared sessions -> OUT/<variant>/ as `spikefield experiment` leaves it, OUT/results.csv,
+OUT/tables, OUT/figures
+"""
+
+import csv
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import spikefield.files as files
+from spikefield.config import ExperimentConfig
+from spikefield.errors import InputError
+from spikefield.experiments import outputs
+from spikefield.experiments.alignment import alignment_rows
+from spikefield.experiments.corpus import read_corpus
+from spikefield.experiments.experiment import run_experiment
+from spikefield.experiments.scoring import COLUMNS
+from spikefield.experiments.series import Run, Series, Sessions, read_series, runs_of
+from spikefield.recordings import session as layout
+
+log = logging.getLogger("spikefield")
+
+
+def reproduce(
+    name: str,
+    data: Path,
+    *,
+    out: Path,
+    config: ExperimentConfig,
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    held_out: list[str] | None = None,
+    protocol: str = "blocked",
+    only: list[str] | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
+) -> None:
+    """Run one of the paper's experiments on a folder of prepared sessions; what is finished is not run again.
+
+    Args:
+        name: alignment, ablations, decoding, generalization, multisession or size, or a YAML file of that form.
+        data: folder of prepared sessions.
+        out: folder for everything that comes out.
+        seeds: one run a seed of every variant.
+        held_out: ids of the sessions that pretraining does not see; by default the last quarter of the paired ones.
+        protocol: blocked, or paper for the published split, which leaks; every table says so.
+        only: names of the variants to run; by default all.
+        workers: how many models train side by side, each on one core; by default one a core, and one on a GPU.
+        ray_address: a running Ray cluster to use instead of this machine's cores.
+    """
+    series = _chosen(read_series(name), only)
+    split = replace(config.binning.split, protocol=protocol)
+    config = replace(config, binning=replace(config.binning, split=split))
+    run_series(
+        series, data, out, config=config, seeds=seeds, held_out=held_out, workers=workers, ray_address=ray_address
+    )
+    from spikefield.report.comparison import format_series
+
+    print(format_series(pd.read_csv(out / "tables" / "summary.csv")))
+    print(f"tables: {out / 'tables'}")
+
+
+def run_series(
+    series: Series,
+    data: Path,
+    out: Path,
+    *,
+    config: ExperimentConfig,
+    seeds: Sequence[int],
+    held_out: Sequence[str] | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Run every variant, then write the merged results, tables and figures; return the results' path.
+
+    Raises:
+        InputError: the data cannot be used, or `out` holds another series.
+    """
+    sessions = sessions_in(data, held_out)
+    runs = runs_of(series, sessions, config)
+    if left_out := [name for name in series.variants if name not in {run.variant for run in runs}]:
+        log.info("left out, for want of sessions: %s", ", ".join(left_out))
+    if not runs:
+        raise InputError(f"{data}: has too few sessions for any variant of {series.name}. Add recordings.")
+    _claim(out, series, config)
+    folders = [out / run.folder for run in runs]
+    for i, run in enumerate(runs):
+        log.info("%s, run %d of %d: %s", series.name, i + 1, len(runs), run.folder)
+        run_experiment(
+            data,
+            out / run.folder,
+            config=run.config,
+            seeds=seeds,
+            distill_on=run.distill_on,
+            study=run.study,
+            reuse=folders,
+            command=" ".join(["spikefield", *sys.argv[1:]]),
+            workers=workers,
+            ray_address=ray_address,
+            progress=progress,
+        )
+    return _write(series, out, data, runs, seeds)
+
+
+def sessions_in(data: Path, held_out: Sequence[str] | None) -> Sessions:
+    """Return which sessions there are; held out is, unless said, the last quarter of those with spikes and field."""
+    every, paired = [], []
+    for path in layout.session_paths(data):
+        with layout.load(path) as session:
+            every.append(str(session.session.id))
+            if layout.has_spikes(session) and layout.has_lfp(session):
+                paired.append(every[-1])
+    if not paired:
+        raise InputError(f"{data}: no session holds both spikes and lfp, so no student can be distilled. Add one.")
+    chosen = paired[-max(1, len(paired) // 4) :] if held_out is None else held_out
+    return Sessions(tuple(every), tuple(paired), tuple(chosen))
+
+
+def _chosen(series: Series, only: Sequence[str] | None) -> Series:
+    if unknown := [name for name in only or () if name not in series.variants]:
+        raise InputError(f"`only` must be of {', '.join(series.variants)}, got {unknown[0]!r}.")
+    return series if only is None else replace(series, variants={n: series.variants[n] for n in only})
+
+
+def _claim(out: Path, series: Series, config: ExperimentConfig) -> None:
+    """Mark the folder as this series'; its variants' folders are each claimed by their own experiment."""
+    marker, protocol = out / "series.json", config.binning.split.protocol
+    held = files.read_json(marker) if marker.exists() else None
+    if held is not None and (held["series"], held["protocol"]) != (series.name, protocol):
+        raise InputError(f"`out` {out} holds {held['series']} ({held['protocol']}). Choose another folder.")
+    if held is None and out.exists() and any(out.iterdir()):
+        raise InputError(f"`out` {out} is not empty and holds no series. Choose another folder.")
+    files.write_json(marker, {"series": series.name, "protocol": protocol, "figures": series.figures})
+
+
+def _write(series: Series, out: Path, data: Path, runs: Sequence[Run], seeds: Sequence[int]) -> Path:
+    protocol = runs[0].config.binning.split.protocol
+    told = protocol if protocol == "blocked" else f"{protocol} (LEAKS)"
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for run in runs:
+        found = _rows(series, out / run.folder, data, run)
+        rows |= {tuple(row.items()): row for row in [{"variant": run.variant, **r, "protocol": told} for r in found]}
+    results = out / "results.csv"
+    outputs.write_table(results, ("variant", *COLUMNS, "protocol"), list(rows.values()))
+    described = [{"variant": r.variant, "folder": r.folder, "study": asdict(r.study), "on": r.distill_on} for r in runs]
+    leaks = protocol != "blocked"
+    files.write_json(
+        out / "run.json",
+        {"series": series.name, "figures": series.figures, "protocol": protocol, "leaks": leaks, "seeds": list(seeds)}
+        | {"against": series.against, "runs": described},
+    )
+    from spikefield.report.comparison import write_comparison
+
+    write_comparison(out, title=f"{series.name} ({series.figures})", against=series.against, leaks=leaks)
+    return results
+
+
+def _rows(series: Series, folder: Path, data: Path, run: Run) -> list[dict[str, Any]]:
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    if "alignment" in series.measures:
+        path = folder / "alignment.json"
+        if not path.exists() or path.stat().st_mtime < (folder / "results.csv").stat().st_mtime:
+            files.write_json(path, alignment_rows(folder, read_corpus(data, config=run.config)))
+        rows += [{k: str(v) for k, v in row.items()} for row in files.read_json(path)]
+    return rows
+
+
+__all__ = ["reproduce", "run_series", "sessions_in"]
