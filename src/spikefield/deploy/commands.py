@@ -21,6 +21,7 @@ from spikefield.deploy.repair import BadPolicy
 from spikefield.deploy.sinks import CsvSink, LineFormat, SinkKind, Writer, open_sink
 from spikefield.deploy.sources import FileSource, Source, SourceKind, open_file, open_source
 from spikefield.deploy.streaming import GapPolicy, StreamingDecoder
+from spikefield.deploy.threads import undisturbed
 from spikefield.deploy.view import View
 from spikefield.deploy.watch import Score, SignalWatch
 from spikefield.errors import InputError
@@ -81,7 +82,7 @@ def stream(
     session_id = choose_session(loaded, session)
     policies: dict[str, Any] = {"bad": bad, "on_gap": on_gap, "max_bridge_ms": max_bridge_ms, "readout_of": readout_of}
     decoder = StreamingDecoder(loaded, session_id, **policies, **_at_the_rig(readout, loaded, session_id, smooth))
-    with closing(open_source(source, input, speed=speed)) as opened:
+    with undisturbed(), closing(open_source(source, input, speed=speed)) as opened:
         channels = _matched(decoder, opened, channel_map, scale)
         about = {"model": str(model), "session": session_id, "source": source, "input": input, "sink": sink}
         about |= {"readout": readout and str(readout), "smooth": smooth}

@@ -20,7 +20,6 @@ from spikefield.deploy.decoded import Decoded
 from spikefield.deploy.sinks import Row, Writer
 from spikefield.deploy.sources import Block, Source
 from spikefield.deploy.streaming import StreamingDecoder
-from spikefield.deploy.threads import undisturbed
 from spikefield.deploy.watch import Latency, Score, SignalWatch
 from spikefield.errors import InputError
 
@@ -110,7 +109,7 @@ class Live:
         """
         self._began_s = self._heard_s = time.perf_counter()
         try:
-            with self._interrupts(), undisturbed():
+            with self._interrupts():
                 self._loop()
             self._emit(self._decoder.flush(), time.perf_counter())
             self.status.ended = "stopped" if self._stop else "source ended"
