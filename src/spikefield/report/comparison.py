@@ -18,17 +18,20 @@ from spikefield.report.tables import Estimate, number, tested_on, with_interval
 
 METRICS = ("r2", "r2_excess", "cka", "cka_debiased", "retrieval", "retrieval_chance")
 LEAKS = "LEAKS: the published protocol shuffles neighbouring pieces and fits statistics on test time"
-_KEYS = ["variant", "model", "regime", "tested_on", "metric"]
+_KEYS = ["panel", "variant", "model", "regime", "metric"]
 _SUMMARY = [*_KEYS, "mean", "low", "high", "n_sessions", "n_seeds", "protocol"]
 _TEST = ["n_sessions", "difference", "cohens_d", "p", "p_holm"]
-_COMPARISON = ["first", "against", "tested_on", "metric", *_TEST, "protocol"]
-_INTERVAL = "Mean over sessions of the mean over seeds [95 % bootstrap interval over sessions and seeds]."
-_TESTED = "Paired over sessions: Wilcoxon's signed-rank test, Holm's correction for all rows of a metric."
+_COMPARISON = ["panel", "first", "against", "metric", "n_trained_on", *_TEST, "protocol"]
+_INTERVAL = (
+    "Mean over sessions of the mean over seeds [95 % bootstrap interval over sessions and seeds]. Sessions: own, those "
+    "that the model compared with was trained on; other, those that it never saw; rest, those it was not run on."
+)
+_TESTED = "Paired over sessions: Wilcoxon's signed-rank test, Holm's correction for all rows of a metric and kind of session."
 
 
 def write_comparison(out: Path, *, title: str, against: str, leaks: bool) -> None:
     """Write tables and figures of the series in `out`; all of them say so where the protocol leaks."""
-    results = read_series_results(out)
+    results = panelled(read_series_results(out), against=against)
     summary, comparisons = summarise(results), compare(results, against=against)
     title = f"{title}. {LEAKS}" if leaks else title
     for name, table, rows, note in (
@@ -42,7 +45,7 @@ def write_comparison(out: Path, *, title: str, against: str, leaks: bool) -> Non
     footer = (title, _INTERVAL)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     write_png(lambda w, f: plot_series(summary, width_in=w, footer=f), out / "figures" / "summary.png", footer=footer)
-    scores = by_session(results)
+    scores = by_session(results[results["panel"] != "rest"])
     footer = (title, f"R² of each session, mean over seeds, beside that of {against}.")
     write_png(
         lambda w, f: plot_sessions(scores, against=against, width_in=w, footer=f),
@@ -58,8 +61,25 @@ def read_series_results(out: Path) -> pd.DataFrame:
     return results.assign(tested_on=tested_on(results))
 
 
+def panelled(results: pd.DataFrame, *, against: str) -> pd.DataFrame:
+    """Put sessions together by what they are to the model that all are compared with (`variant/model`).
+
+    `own`: it was trained on them; `other`: it never saw them; `rest`: it was not run on them. Every model is in every
+    panel, whatever it was trained on; one that was scored on a session both trained and not is there by what fits.
+    """
+    variant, _, model = against.partition("/")
+    reference = results[(results["variant"] == variant) & (results["model"] == model)]
+    panels = []
+    for kind in ("own", "other"):
+        here = results[results["session"].isin(reference.loc[reference["tested_on"] == kind, "session"])]
+        both = here.groupby(["variant", "model", "session"])["tested_on"].transform("nunique") == 2
+        panels.append(here[(here["tested_on"] == kind) | ~both].assign(panel=kind))
+    panels.append(results[~results["session"].isin(reference["session"])].assign(panel="rest"))
+    return pd.concat(panels, ignore_index=True)
+
+
 def summarise(results: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each variant, model, regime, kind of session and metric."""
+    """Return one row for each panel, variant, model, regime and metric."""
     found = []
     for keys, group in results[results["metric"].isin(METRICS)].groupby(_KEYS, sort=False):
         table = group.pivot_table(index="session", columns="seed", values="value", aggfunc="mean")
@@ -92,14 +112,16 @@ def compare(results: pd.DataFrame, *, against: str) -> pd.DataFrame:
     rows = results[(results["regime"] != "linear") | (results["variant"] == own)]
     rows = rows[rows["metric"].isin(METRICS) & (rows["metric"] != "retrieval_chance")]
     found = []
-    for (kind, metric), group in rows.groupby(["tested_on", "metric"], sort=False):
+    for (panel, metric), group in rows.groupby(["panel", "metric"], sort=False):
+        seen = group[group["tested_on"] == "own"].groupby(group["variant"] + "/" + group["model"])["session"].nunique()
         scores = by_session(group, str(metric))
         reference = scores.get(against, {})
         shared = {label: s for label, s in scores.items() if reference.keys() & s.keys()}
         for c in paired_comparisons(shared, against=against) if len(shared) > 1 else []:
             numbers = {"difference": c.mean_difference, "cohens_d": c.cohens_d, "p": c.p, "p_holm": c.p_holm}
-            labels = {"first": c.first, "against": against, "tested_on": kind, "metric": metric}
-            found.append(labels | numbers | {"n_sessions": c.n_sessions, "protocol": group["protocol"].iloc[0]})
+            labels = {"panel": panel, "first": c.first, "against": against, "metric": metric}
+            sizes = {"n_sessions": c.n_sessions, "n_trained_on": int(seen.get(c.first, 0))}
+            found.append(labels | numbers | sizes | {"protocol": group["protocol"].iloc[0]})
     return pd.DataFrame(found, columns=_COMPARISON)
 
 
@@ -119,18 +141,18 @@ def _escaped(text: str) -> str:
 
 
 def _summary_rows(summary: pd.DataFrame) -> list[list[str]]:
-    rows = [["variant", "model", "regime", "sessions", "metric", "mean [95 %]", "sessions", "seeds", "protocol"]]
+    rows = [["sessions", "variant", "model", "regime", "metric", "mean [95 %]", "n", "seeds", "protocol"]]
     for row in summary.itertuples():
         estimate = Estimate(row.mean, row.low, row.high, row.n_sessions)  # pyright: ignore[reportArgumentType]
-        cells = [row.variant, row.model, row.regime, row.tested_on, row.metric, with_interval(estimate)]
+        cells = [row.panel, row.variant, row.model, row.regime, row.metric, with_interval(estimate)]
         rows.append([str(cell) for cell in [*cells, row.n_sessions, row.n_seeds, row.protocol]])
     return rows
 
 
 def _comparison_rows(comparisons: pd.DataFrame) -> list[list[str]]:
-    rows = [["model", "against", "sessions", "metric", "difference", "Cohen's d", "p", "p (Holm)", "n", "protocol"]]
+    rows = [["sessions", "model", "against", "metric", "difference", "Cohen's d", "p", "p (Holm)", "n", "protocol"]]
     for row in comparisons.to_dict("records"):
-        cells = [row["first"], row["against"], row["tested_on"], row["metric"], number(row["difference"], signed=True)]
+        cells = [row["panel"], row["first"], row["against"], row["metric"], number(row["difference"], signed=True)]
         cells += [number(row["cohens_d"]), number(row["p"], 3), number(row["p_holm"], 3), row["n_sessions"]]
         rows.append([str(cell) for cell in [*cells, row["protocol"]]])
     return rows
@@ -138,7 +160,7 @@ def _comparison_rows(comparisons: pd.DataFrame) -> list[list[str]]:
 
 def format_series(summary: pd.DataFrame) -> str:
     """Return the R² of every variant as plain text for a terminal."""
-    rows = [row[:4] + row[5:] for row in _summary_rows(summary[summary["metric"].isin(["r2", "cka", "retrieval"])])]
+    rows = [row[:3] + row[4:] for row in _summary_rows(summary[summary["metric"].isin(["r2", "cka", "retrieval"])])]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     leaks = any("LEAKS" in protocol for protocol in summary["protocol"])

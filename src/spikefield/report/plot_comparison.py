@@ -23,10 +23,10 @@ def plot_series(summary: pd.DataFrame, *, width_in: float = WIDE_IN, footer: Seq
     figure.set_layout_engine(
         "constrained", rect=(0, footer_in(footer) / height_in, 1, 1 - footer_in(footer) / height_in)
     )
-    kinds = [kind for kind in ("own", "other") if (rows["tested_on"] == kind).any()] or ["own"]
+    kinds = [kind for kind in ("own", "other", "rest") if (rows["panel"] == kind).any()] or ["own"]
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0], kinds, strict=True):
         quiet(axes)
-        here = rows[rows["tested_on"] == kind]
+        here = rows[rows["panel"] == kind]
         for row in here.to_dict("records"):
             y = labels.index((row["variant"], row["model"], row["regime"]))
             color = look(row["model"]).color
