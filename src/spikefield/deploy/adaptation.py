@@ -173,6 +173,43 @@ class KalmanState:
         return value + model.mean
 
 
+class Smoothing:
+    """The filter of a live stream, begun anew where bins are missing; without a smoother, nothing changes."""
+
+    def __init__(self, smoother: KalmanSmoother | None, *, longest_step_s: float) -> None:
+        self._filter = None if smoother is None else smoother.start()
+        self._longest_step_s = longest_step_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self._last_s = -np.inf
+
+    def push(
+        self, times_s: Float[np.ndarray, " bin"], values: Float[np.ndarray, "bin dim"]
+    ) -> Float[np.ndarray, "bin dim"]:
+        """Return the smoothed values of the next bins."""
+        if self._filter is None:
+            return values
+        smoothed = np.array(values, np.float64)
+        for i, time_s in enumerate(times_s.tolist()):
+            if time_s - self._last_s > self._longest_step_s:
+                self._filter.reset()
+            self._last_s = time_s
+            smoothed[i : i + 1] = self._filter.push(smoothed[i : i + 1])
+        return smoothed
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that is remembered."""
+        return {"last_s": np.array(self._last_s)} | ({} if self._filter is None else self._filter.state())
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continue from a `state`."""
+        self._last_s = float(state["last_s"])
+        if self._filter is not None:
+            self._filter.restore(state)
+
+
 def _covariance(errors: Float[np.ndarray, "bin dim"]) -> Float[np.ndarray, "dim dim"]:
     """Return the second moment about 0, never quite singular."""
     moment = errors.T @ errors / len(errors)

@@ -1,4 +1,4 @@
-"""The last step of a live decoder: from the representation of a bin to behaviour, by the model's linear readout."""
+"""Both ends of a live decoder as the model keeps them: a session's signal chain, and its linear readout to behaviour."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from spikefield.artifact import Model
 from spikefield.errors import InputError
+from spikefield.signals.chain import FittedChain
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,3 +37,15 @@ def readout_of_session(model: Model, session_id: str) -> tuple[LinearReadout, tu
     arrays = model.readouts[session_id]
     names = tuple(model.sessions[session_id]["behavior"])
     return LinearReadout(np.asarray(arrays["weights"]), np.asarray(arrays["intercept"])), names
+
+
+def chain_of_session(model: Model, session_id: str) -> FittedChain:
+    """Return the fitted signal chain that the model keeps for a session.
+
+    Raises:
+        InputError: there is none.
+    """
+    if session_id not in model.chains:
+        known = ", ".join(sorted(model.chains)) or "none"
+        raise InputError(f"`session_id` {session_id!r} has no signal chain in the model, which knows {known}.")
+    return model.chains[session_id]

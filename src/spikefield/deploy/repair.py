@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from spikefield.errors import InputError
+from spikefield.signals.chain import FittedChain
 
 BadPolicy = Literal["interpolate", "hold", "mask"]
 _MOST_PATTERNS = 64
@@ -87,3 +88,16 @@ class ChannelRepair:
             unit = np.eye(len(good))
             self._weights[key] = np.stack([np.interp(everywhere, good, row) for row in unit])
         return rows[:, ~bad & self._used] @ self._weights[key]
+
+
+def features_of_channels(chain: FittedChain) -> Bool[np.ndarray, "channel feature"]:
+    """Return which features each channel gives."""
+    stream, n_good = chain.stream(), len(chain.channel_ids) - len(chain.bad_channels)
+    found = np.zeros((len(chain.channel_ids), len(chain.feature_names)), bool)
+    for row, channel in zip(found, chain.channel_ids, strict=True):
+        if channel in chain.bad_channels:
+            continue
+        if n_good > 1:
+            stream.set_bad_channels([channel])
+        row[:] = stream.bad_features if n_good > 1 else True
+    return found

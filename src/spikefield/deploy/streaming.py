@@ -16,15 +16,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from spikefield.artifact import Model
-from spikefield.deploy.adaptation import KalmanSmoother
+from spikefield.deploy.adaptation import KalmanSmoother, Smoothing
 from spikefield.deploy.decoded import BAD_CHANNELS, BRIDGED, GOOD, REMEMBERS, WARMING_UP, Counters, Decoded
 from spikefield.deploy.network import NetworkStream
-from spikefield.deploy.readout import LinearReadout, readout_of_session
-from spikefield.deploy.repair import BadPolicy, ChannelRepair
+from spikefield.deploy.readout import LinearReadout, chain_of_session, readout_of_session
+from spikefield.deploy.repair import BadPolicy, ChannelRepair, features_of_channels
 from spikefield.deploy.sample_times import SampleTimes
 from spikefield.deploy.units import UnitCheck, check_source
 from spikefield.errors import InputError
-from spikefield.signals.chain import ChainStream, FittedChain
+from spikefield.signals.chain import ChainStream
 
 GapPolicy = Literal["bridge", "reset"]
 _EDGE = 1e-6
@@ -65,14 +65,14 @@ class StreamingDecoder:
             raise InputError(f"`on_gap` must be one of {', '.join(get_args(GapPolicy))}, got {on_gap!r}.")
         if not 0 <= max_bridge_ms < float("inf"):
             raise InputError(f"`max_bridge_ms` must be 0 or more, got {max_bridge_ms}.")
-        self._chain = _chain_of(model, session_id)
+        self._chain = chain_of_session(model, session_id)
         self.session_id = session_id
         self.channel_ids = self._chain.channel_ids
         self.n_channels = len(self.channel_ids)
         self.rate_hz, self.bin_width_ms = self._chain.clock.rate_hz, self._chain.clock.bin_width_ms
         learned, self.behavior_names = readout_of_session(model, readout_of or session_id)
         self.readout: LinearReadout = learned if readout is None else readout
-        self._smoothing = None if smoother is None else smoother.start()
+        self._smoothing = Smoothing(smoother, longest_step_s=1.5 * self.bin_width_ms / 1000)
         self._network = NetworkStream(model.encoder, session_id, n_channels=len(self._chain.feature_names))
         reach = model.encoder.reach
         assert reach is not None
@@ -85,7 +85,7 @@ class StreamingDecoder:
         self._most_bridged = int(max_bridge_ms / 1000 * self.rate_hz + _EDGE) if on_gap == "bridge" else 0
         self._times = SampleTimes(self.rate_hz, longest_jump_s=max(max_bridge_ms / 1000, 2 / self.rate_hz))
         self._units = UnitCheck(self._chain)
-        self._features_of = _features_of(self._chain)
+        self._features_of = features_of_channels(self._chain)
         self._stream: ChainStream | None = None
         self.counters = Counters()
         self.reset()
@@ -97,9 +97,7 @@ class StreamingDecoder:
         self._index = 0
         self._n_lost, self._done_bin = 0, -1
         self._units.reset()
-        if self._smoothing is not None:
-            self._smoothing.reset()
-        self._smoothed_s = -np.inf
+        self._smoothing.reset()
         self._start_anew()
 
     def push(
@@ -170,19 +168,16 @@ class StreamingDecoder:
             "waiting": np.array(self._waiting, np.int64).reshape(-1, 2),
             "masked": self._masked.copy(),
         }
-        if self._stream is not None:
-            own["first_bin"] = np.array([self._first_index, self._first_bin])
         parts = {
             "times": self._times.state(),
             "units": self._units.state(),
             "repair": self._repair.state(),
             "network": self._network.state(),
+            "smoothing": self._smoothing.state(),
         }
         if self._stream is not None:
+            own["first_bin"] = np.array([self._first_index, self._first_bin])
             parts["chain"] = self._stream.state()
-        if self._smoothing is not None:
-            own["smoothed_s"] = np.array(self._smoothed_s)
-            parts["smoothing"] = self._smoothing.state()
         return own | {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -207,9 +202,7 @@ class StreamingDecoder:
         self._units.restore(part("units"))
         self._repair.restore(part("repair"))
         self._network.restore(part("network"))
-        if self._smoothing is not None:
-            self._smoothed_s = float(state["smoothed_s"])
-            self._smoothing.restore(part("smoothing"))
+        self._smoothing.restore(part("smoothing"))
 
     def _begin(self) -> None:
         """Make room for what the next samples bring."""
@@ -391,7 +384,7 @@ class StreamingDecoder:
     def _decoded(self, start_s: float) -> Decoded:
         z = np.array([z for _, _, z in self._out], np.float32).reshape(-1, self._network.dim)
         times_s = np.array([t for t, _, _ in self._out], np.float64)
-        values = self._smoothed(times_s, self.readout.predict(z))
+        values = self._smoothing.push(times_s, self.readout.predict(z))
         n_bins, latency_ms = len(z), (time.perf_counter() - start_s) * 1000
         self.counters.bins += n_bins
         if latency_ms > self.bin_width_ms * max(n_bins, 1):
@@ -404,35 +397,3 @@ class StreamingDecoder:
             z=z,
             features=np.array(self._features, np.float64).reshape(-1, len(self._chain.feature_names)),
         )
-
-    def _smoothed(self, times_s: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Filter what was decoded, anew after bins that are missing."""
-        if self._smoothing is None:
-            return values
-        smoothed = np.array(values, np.float64)
-        for i, time_s in enumerate(times_s.tolist()):
-            if time_s - self._smoothed_s > 1.5 * self.bin_width_ms / 1000:
-                self._smoothing.reset()
-            self._smoothed_s = time_s
-            smoothed[i : i + 1] = self._smoothing.push(smoothed[i : i + 1])
-        return smoothed
-
-
-def _chain_of(model: Model, session_id: str) -> FittedChain:
-    if session_id not in model.chains:
-        known = ", ".join(sorted(model.chains)) or "none"
-        raise InputError(f"`session_id` {session_id!r} has no signal chain in the model, which knows {known}.")
-    return model.chains[session_id]
-
-
-def _features_of(chain: FittedChain) -> Bool[np.ndarray, "channel feature"]:
-    """Return which features each channel gives."""
-    stream, n_good = chain.stream(), len(chain.channel_ids) - len(chain.bad_channels)
-    found = np.zeros((len(chain.channel_ids), len(chain.feature_names)), bool)
-    for row, channel in zip(found, chain.channel_ids, strict=True):
-        if channel in chain.bad_channels:
-            continue
-        if n_good > 1:
-            stream.set_bad_channels([channel])
-        row[:] = stream.bad_features if n_good > 1 else True
-    return found
