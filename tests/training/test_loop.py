@@ -42,12 +42,18 @@ def run(script, **config):
     return objective, curve
 
 
-def test_the_best_weights_are_left_in_the_network():
-    objective, curve = run([3.0, 1.0, 2.0, 1.5])
+@pytest.mark.parametrize(
+    ("schedule", "patience", "left"),
+    [("exponential", 9, 1), ("cosine", 9, 3), ("cosine", 2, 1)],
+    ids=["lowest loss", "last of a whole cosine", "lowest loss where patience ran out"],
+)
+def test_the_weights_left_in_the_network(schedule, patience, left):
+    script = [3.0, 1.0, 2.0, 1.5] if patience == 9 else [3.0, 1.0, 2.0, 1.5, 0.0]
+    objective, curve = run(script, schedule=schedule, patience_epochs=patience)
     assert [record.valid_loss for record in curve] == [3.0, 1.0, 2.0, 1.5]
     assert [record.epoch for record in curve] == [0, 1, 2, 3]
     assert len(set(objective.weight_after)) == 4
-    assert objective.network.weight.item() == objective.weight_after[1]
+    assert objective.network.weight.item() == objective.weight_after[left]
     assert not objective.network.training
 
 

@@ -1,4 +1,8 @@
-"""Lightning's loop around one objective: batches in, the best weights by validation loss out."""
+"""Lightning's loop around one objective: batches in, trained weights out.
+
+A run whose learning rate falls to zero leaves its last weights; one that ends otherwise those of the lowest validation
+loss.
+"""
 
 import os
 import signal
@@ -173,7 +177,7 @@ def fit(
     progress: bool,
     checkpoints: Path | None = None,
 ) -> list[EpochRecord]:
-    """Train until the last epoch or until patience runs out; leave the best weights in the network.
+    """Train until the last epoch or until patience runs out; leave the weights to keep in the network.
 
     Where `checkpoints` names a folder, the run goes on from the state that is kept there, and keeps its own there.
 
@@ -189,11 +193,11 @@ def fit(
     reached = Progress(objective, batches, folder=checkpoints, label=label, progress=progress)
     if not reached.finished:
         _run(objective, train, valid, hardware, reached)
-    if not reached.best:
+    if not reached.kept:
         raise InputError(
             f"{label}: the validation loss was never finite. Lower `peak_learning_rate`, or check the data's scale."
         )
-    objective.network.load_state_dict(reached.best)
+    objective.network.load_state_dict(reached.kept)
     objective.network.cpu().eval()
     return reached.curve
 

@@ -15,7 +15,8 @@ SCHEDULES = ("cosine", "exponential")
 class OptimiserConfig:
     """Length and pace of one training run. The learning rate is stepped every batch.
 
-    `cosine` falls to zero over the run, for short runs; `exponential` falls by 0.995 an epoch, as published. Where
+    `cosine` falls to zero over the run, for short runs, and its last weights are kept; `exponential` falls by 0.995 an
+    epoch, as published, and the weights of the lowest validation loss are kept. Where
     `epochs` come to fewer than `min_steps`, since recordings are short, all lengths counted in epochs are stretched.
     """
 

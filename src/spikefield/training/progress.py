@@ -1,4 +1,4 @@
-"""What a run has reached: position, curve, best weights, patience; kept in checkpoints and shown as one bar.
+"""What a run has reached: position, curve, the weights to leave, patience; kept in checkpoints and shown as one bar.
 
 All randomness of a step follows from seed and step (`spikefield.training.loop`), and the learning rate from the step,
 so that a position, the weights and the optimiser's state are all that a run needs to go on as if nothing had happened.
@@ -66,7 +66,7 @@ class Progress(Callback):
         self.folder = folder
         self.label = label
         self.curve: list[EpochRecord] = []
-        self.best: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}
         self.epoch, self.batch = 0, 0
         self.signal: int | None = None
         self._resumed = self._load()
@@ -90,6 +90,12 @@ class Progress(Callback):
         since_best = len(self.curve) - 1 - (-1 if self.best_epoch is None else self.best_epoch)
         lost = not math.isfinite(self.curve[-1].valid_loss)
         return self.epoch >= config.epochs or lost or since_best >= config.patience_epochs
+
+    def _keeps_this_epoch(self) -> bool:
+        """Whether the last row of the curve is of the weights to leave in the network, as far as is known."""
+        config = self.objective.config
+        ended = config.schedule == "cosine" and len(self.curve) == config.epochs
+        return self.best_epoch == len(self.curve) - 1 or (ended and math.isfinite(self.curve[-1].valid_loss))
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -132,8 +138,8 @@ class Progress(Callback):
         self.curve.append(EpochRecord(self.epoch, train, valid))
         self._bar.set_postfix(train=f"{train:.4f}", valid=f"{valid:.4f}")
         self._bar.update()
-        if self.best_epoch == len(self.curve) - 1:
-            self.best = {k: v.detach().cpu().clone() for k, v in self.objective.network.state_dict().items()}
+        if self._keeps_this_epoch():
+            self.kept = {k: v.detach().cpu().clone() for k, v in self.objective.network.state_dict().items()}
         self.epoch, self.batch = self.epoch + 1, 0
         if self.finished:
             trainer.should_stop = True
@@ -162,7 +168,7 @@ class Progress(Callback):
 
     def _now(self, trainer: lightning.Trainer, sums: list[float]) -> Checkpoint:
         network, optimiser = self.objective.network.state_dict(), trainer.optimizers[0].state_dict()
-        tensors = {f"network.{k}": v for k, v in network.items()} | {f"best.{k}": v for k, v in self.best.items()}
+        tensors = {f"network.{k}": v for k, v in network.items()} | {f"kept.{k}": v for k, v in self.kept.items()}
         for i, slots in optimiser["state"].items():
             tensors |= {f"optimiser.{i}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
         state = {
@@ -184,7 +190,7 @@ class Progress(Callback):
                 raise ValueError("it was written with another length or pace of training")
             self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
             self.curve = [EpochRecord(**record) for record in state["curve"]]
-            self.best = _part(found.tensors, "best.")
+            self.kept = _part(found.tensors, "kept.")
             self.objective.network.load_state_dict(_part(found.tensors, "network."))
             self._sums = [float(v) for v in state["sums"]]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
