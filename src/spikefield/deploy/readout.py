@@ -1,4 +1,4 @@
-"""Both ends of a live decoder as the model keeps them: a session's signal chain, and its linear readout to behaviour."""
+"""Both ends of a live decoder as the model keeps them: a session's signal chain, and its linear readout."""
 
 from dataclasses import dataclass
 
