@@ -26,7 +26,7 @@ _INTERVAL = (
     "Mean over sessions of the mean over seeds [95 % bootstrap interval over sessions and seeds]. Sessions: own, those "
     "that the model compared with was trained on; other, those that it never saw; rest, those it was not run on."
 )
-_TESTED = "Paired over sessions: Wilcoxon's signed-rank test, Holm's correction for all rows of a metric and kind of session."
+_TESTED = "Paired over sessions: Wilcoxon's signed-rank test, Holm's correction within a metric and kind of session."
 
 
 def write_comparison(out: Path, *, title: str, against: str, leaks: bool) -> None:
@@ -65,9 +65,12 @@ def panelled(results: pd.DataFrame, *, against: str) -> pd.DataFrame:
     """Put sessions together by what they are to the model that all are compared with (`variant/model`).
 
     `own`: it was trained on them; `other`: it never saw them; `rest`: it was not run on them. Every model is in every
-    panel, whatever it was trained on; one that was scored on a session both trained and not is there by what fits.
+    panel, whatever it was trained on; one that was scored on a session both trained and not is there by what fits. The
+    linear baselines, the same in all variants, are there once.
     """
     variant, _, model = against.partition("/")
+    told = variant if (results["variant"] == variant).any() else results["variant"].iloc[0]
+    results = results[(results["regime"] != "linear") | (results["variant"] == told)]
     reference = results[(results["variant"] == variant) & (results["model"] == model)]
     panels = []
     for kind in ("own", "other"):
@@ -104,13 +107,8 @@ def by_session(results: pd.DataFrame, metric: str = "r2") -> dict[str, dict[str,
 
 
 def compare(results: pd.DataFrame, *, against: str) -> pd.DataFrame:
-    """Compare every variant's models with one, over the sessions that both were scored on.
-
-    The linear baselines, the same in all variants, are compared once.
-    """
-    own = against.partition("/")[0]
-    rows = results[(results["regime"] != "linear") | (results["variant"] == own)]
-    rows = rows[rows["metric"].isin(METRICS) & (rows["metric"] != "retrieval_chance")]
+    """Compare every variant's models with one, over the sessions that both were scored on."""
+    rows = results[results["metric"].isin(METRICS) & (results["metric"] != "retrieval_chance")]
     found = []
     for (panel, metric), group in rows.groupby(["panel", "metric"], sort=False):
         seen = group[group["tested_on"] == "own"].groupby(group["variant"] + "/" + group["model"])["session"].nunique()

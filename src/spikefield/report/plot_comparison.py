@@ -20,9 +20,7 @@ def plot_series(summary: pd.DataFrame, *, width_in: float = WIDE_IN, footer: Seq
     labels = list(dict.fromkeys(zip(rows["variant"], rows["model"], rows["regime"], strict=True)))
     height_in = _HEAD_IN + _ROW_IN * max(len(labels), 1) + footer_in(footer)
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    figure.set_layout_engine(
-        "constrained", rect=(0, footer_in(footer) / height_in, 1, 1 - footer_in(footer) / height_in)
-    )
+    _leave_room(figure, footer)
     kinds = [kind for kind in ("own", "other", "rest") if (rows["panel"] == kind).any()] or ["own"]
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0], kinds, strict=True):
         quiet(axes)
@@ -45,16 +43,11 @@ def plot_sessions(
 ) -> Figure:
     """Draw one panel for each `variant/model`: its R² of every session over that of `against`."""
     reference = scores.get(against, {})
-    own = against.partition("/")[0]
-    wanted = [x for x in scores if x != against and reference.keys() & scores[x].keys()]
-    linear = {"ridge-lfp", "ridge-spikes", "null"}
-    shown = [x for x in wanted if x.startswith(f"{own}/") or x.partition("/")[2] not in linear][:_MOST_PANELS]
+    shown = [x for x in scores if x != against and reference.keys() & scores[x].keys()][:_MOST_PANELS]
     n_rows = max(-(-len(shown) // _PER_ROW), 1)
     height_in = _SIDE_IN * n_rows + footer_in(footer)
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    figure.set_layout_engine(
-        "constrained", rect=(0, footer_in(footer) / height_in, 1, 1 - footer_in(footer) / height_in)
-    )
+    _leave_room(figure, footer)
     panels = figure.subplots(n_rows, _PER_ROW, squeeze=False).ravel()
     values = [v for x in (*shown, against) for v in scores.get(x, {}).values()]
     low = max(min([*values, 0.0]) - 0.05, -0.5)
@@ -70,3 +63,9 @@ def plot_sessions(
         axes.set_title(label, fontsize=9)
     write_footer(figure, footer)
     return figure
+
+
+def _leave_room(figure: Figure, footer: Sequence[str]) -> None:
+    """Keep the drawing above its footer, and its titles inside the picture."""
+    bottom = footer_in(footer) / figure.get_figheight()
+    figure.set_layout_engine("constrained", rect=(0, bottom, 1, 1 - bottom), h_pad=0.1)
