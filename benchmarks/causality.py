@@ -244,6 +244,18 @@ def table(found: dict[str, dict[int, dict[str, float]]]) -> tuple[list[str], dic
     return lines, numbers
 
 
+def against_zero_phase(found: dict[str, dict[int, dict[str, float]]]) -> str:
+    """Return the line that prices chain and attention together."""
+    free, parts = found[ROWS[0].name], []
+    for w in next(iter(free.values())):
+        ratio = seed_interval(np.array([by[w] / free[seed][w] for seed, by in found[CAUSAL].items()]))
+        parts.append(f"{w} {ratio.mean:.3f} ({ratio.low:.3f}–{ratio.high:.3f})")
+    return (
+        f"`{BIDIRECTIONAL}` filters causally: beside the first row, the price of the chain alone. Chain and attention "
+        f"together, `{CAUSAL}` of `{ROWS[0].name}`: {', '.join(parts)}."
+    )
+
+
 def _plain(value: float) -> float | None:
     return round(value, 4) if np.isfinite(value) else None
 
@@ -283,8 +295,8 @@ def recordings_of(name: str, data: Path | None, out: Path, *, rehearse: bool) ->
     return recordings, made / "experiment"
 
 
-def announce(price: Price, tasks: Sequence[tuple[str, int]], seeds: Sequence[int]) -> None:
-    """Say how long it will take."""
+def announce(price: Price, tasks: Sequence[tuple[str, int]], seeds: Sequence[int]) -> int:
+    """Say how long it will take; return how many networks are to be trained."""
     work = Work(price.corpus.sessions, price.corpus.window_bins, len(price.corpus.sessions))
     minutes = {stage.name: stage.minutes for stage in plan_stages(work, price.config)}
     missing = sum(not (price.out / "models" / f"{_folder(name)}-seed{seed}").is_dir() for name, seed in tasks)
@@ -296,6 +308,7 @@ def announce(price: Price, tasks: Sequence[tuple[str, int]], seeds: Sequence[int
         f"about {max(total, 0.1):.0f} minutes",
         flush=True,
     )
+    return missing + teachers
 
 
 def _folder(name: str) -> str:
@@ -340,11 +353,13 @@ def price_of(
     price = Price(corpus, with_zero_phase(corpus, config), config, options.out / name, made)
     rows = price.rows()
     tasks = [(row.name, seed) for seed in options.seeds for row in rows]
-    announce(price, tasks, options.seeds)
-    fan_out(price, [("", seed) for seed in options.seeds], workers=SIDE_BY_SIDE)
-    folders = dict(zip(tasks, fan_out(price, tasks, workers=SIDE_BY_SIDE), strict=True))
+    workers = SIDE_BY_SIDE if announce(price, tasks, options.seeds) else 1
+    fan_out(price, [("", seed) for seed in options.seeds], workers=workers)
+    folders = dict(zip(tasks, fan_out(price, tasks, workers=workers), strict=True))
     found = {row.name: {seed: scores_of(folders[row.name, seed]) for seed in options.seeds} for row in rows}
     lines, numbers = table(found)
+    if price.zero_phase is not None:
+        lines += ["", against_zero_phase(found)]
     if price.zero_phase is None:
         lines += [
             "",
