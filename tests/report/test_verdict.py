@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spikefield.report.cautions import find_cautions, short_note
 from spikefield.report.tables import read_panels, t_interval
-from spikefield.report.verdict import compare, judge
+from spikefield.report.verdict import by_excess, compare, judge
 
 
 def sentence(means=None, *, seeds=(0, 1, 2), sessions=SESSIONS, **run):
@@ -34,6 +34,17 @@ def test_a_student_below_ridge_did_not_help():
 def test_a_student_that_helps_on_its_own_session_only_helped_in_part():
     text = sentence(MEANS | {"distilled": (0.82, 0.55)})
     assert text.startswith("Distillation helped in part: ") and "never saw use ridge-lfp" in text
+
+
+def test_with_trials_each_models_excess_over_its_own_null_counts():
+    results = results_table(means=MEANS, seeds=(0, 1, 2), sessions=SESSIONS)
+    scores = results[(results["metric"] == "r2") & (results["model"] != "null")]
+    own_null = scores["model"].map({"distilled": 0.7}).fillna(0.2)
+    excess = scores.assign(metric="r2_excess", value=scores["value"] - own_null)
+    verdict = judge(pd.concat([results, excess]), run_record(seeds=(0, 1, 2), sessions=SESSIONS))
+    assert verdict.sentence.startswith("Distillation did not help here: ")
+    assert "use ridge-lfp, R² 0.48" in verdict.sentence and "excess over its own null" in verdict.sentence
+    pd.testing.assert_frame_equal(by_excess(results), results)
 
 
 def test_a_tie_goes_to_the_simple_decoder():

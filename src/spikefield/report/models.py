@@ -50,6 +50,7 @@ _KNOWN = {
     "teacher": ModelLook(
         _SPIKES, "#0072B2", False, "Masked autoencoder of spikes over all sessions; it teaches the student."
     ),
+    "ss-spike": ModelLook(_SPIKES, "#4C78A8", False, "The same autoencoder of spikes trained on a single session."),
     "ridge-spikes": ModelLook(_SPIKES, "#56B4E9", True, "Lagged ridge regression from spikes to behaviour."),
     "kalman-spikes": ModelLook(_SPIKES, "#3B7EA1", True, "Kalman filter from spikes to behaviour."),
     "ss-mm": ModelLook(_BOTH, "#7570B3", False, "Autoencoder that reads spikes and field potential together."),

@@ -203,7 +203,8 @@ def _by_model(panels: Sequence[Panel], estimate: Callable[[Panel, str], Estimate
 def session_table(table: pd.DataFrame, session: str) -> list[list[str]]:
     """Return one session's table, header first: a row a model, R², its excess over the null, each behaviour dim.
 
-    A null below zero counts as zero: it gives a model no credit.
+    The excess is over the model's own null where that was run (`r2_excess`, in recordings with trials), else over the
+    session's. A null below zero counts as zero: it gives a model no credit.
     """
     here = table[(table["session"] == session) & (table["over"] == "seeds")]
     scores = here[here["metric"] == "r2"]
@@ -215,7 +216,8 @@ def session_table(table: pd.DataFrame, session: str) -> list[list[str]]:
         for _, row in scores[scores["model"] == model].iterrows():
             same = here[(here["model"] == model) & (here["trained_on"] == row["trained_on"])]
             by_dim = same.set_index("metric")["mean"]
-            excess = "–" if model == "null" else number(row["mean"] - null, signed=True)
+            above = float(by_dim.get("r2_excess", row["mean"] - null))
+            excess = "–" if model == "null" else number(above, signed=True)
             rows.append(
                 [
                     model,

@@ -16,6 +16,7 @@ from spikefield.report.models import reads_field_alone
 from spikefield.report.tables import STUDENT, Estimate, Panel, number, read_panels, t_interval
 
 RIVALS = ("ridge-lfp", "ms-lfp", "teacher")
+_BY_EXCESS = "In sessions with trials, R² here is each model's excess over its own null, trials permuted."
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,29 @@ def judge(results: pd.DataFrame, run: Mapping[str, Any]) -> Verdict:
         results: tidy results, as in `results.csv`.
         run: the content of `run.json`.
     """
-    panels = [panel for panel in read_panels(results) if panel.name != "rest"]
+    judged = by_excess(results)
+    panels = [panel for panel in read_panels(judged) if panel.name != "rest"]
     comparisons = [c for panel in panels for rival in RIVALS if (c := compare(panel, STUDENT, rival))]
     cautions = find_cautions(results, run)
-    return Verdict(_sentence(panels, run, len(cautions)), tuple(comparisons), tuple(cautions))
+    sentence = _sentence(panels, run, len(cautions))
+    return Verdict(sentence if judged is results else f"{sentence} {_BY_EXCESS}", tuple(comparisons), tuple(cautions))
+
+
+def by_excess(results: pd.DataFrame) -> pd.DataFrame:
+    """Put the excess over the null in the place of R² where there is one, which is in recordings with trials.
+
+    There each model's own null counts, since a representation that tells the time within a trial scores without
+    knowing anything else.
+    """
+    excess = results[results["metric"] == "r2_excess"]
+    if excess.empty:
+        return results
+    labels = ["model", "regime", "trained_on", "session", "seed"]
+    judged = results.merge(excess[[*labels, "value"]], on=labels, how="left", suffixes=("", "_excess"))
+    judged["value"] = judged["value_excess"].where(judged["metric"] == "r2").fillna(judged["value"])
+    null = (judged["model"] == "null") & judged["session"].isin(excess["session"])
+    judged["value"] = judged["value"].mask(null, 0.0)
+    return judged.drop(columns="value_excess")
 
 
 def compare(panel: Panel, model: str, rival: str) -> Comparison | None:
