@@ -46,7 +46,7 @@ class NetworkStream:
         if not size.causal or size.attention_bins is None or encoder.config.modality != "lfp":
             raise InputError(
                 "the model does not run live: its attention must be causal, over a fixed number of bins, and read the "
-                "field. Train a student with `--config.causal true`."
+                "field. Train a student with `--causal true`."
             )
         self.n_patches = patch_count(n_channels, encoder.config.patch_size)
         self.dim, self.n_heads = size.dim, size.n_heads
