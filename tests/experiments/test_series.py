@@ -13,7 +13,7 @@ import tiny
 from spikefield.config import load_preset
 from spikefield.errors import InputError
 from spikefield.experiments.audit import run_audit
-from spikefield.experiments.reproduce import run_series, sessions_in
+from spikefield.experiments.reproduce import reproduce, run_series, sessions_in
 from spikefield.experiments.scoring import COLUMNS
 from spikefield.experiments.series import Sessions, read_series, runs_of, scaled, series_names
 from spikefield.models.transformer import Transformer, TransformerConfig
@@ -211,6 +211,19 @@ def test_the_published_protocol_marks_every_table(data, finished, tmp_path, monk
     assert described["leaks"] and described["protocol"] == "paper"
     found = {check.name for check in run_audit(tmp_path / "out/plain") if check.found}
     assert {"protocol", "guards"} <= found and "scores" not in found
+
+
+def test_some_variants_alone_and_later_the_rest(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(outputs, "write_report", lambda out: out / "report.html")
+    own = write_yaml(tmp_path / "own.yaml", variants=VARIANTS, against="plain/distilled")
+    given = {"out": tmp_path / "out", "config": CONFIG, "seeds": [0], "workers": 1}
+    reproduce(own, data, only=["no-alignment"], **given)
+    assert {row["variant"] for row in rows_of(tmp_path / "out")} == {"no-alignment"}
+    reproduce(own, data, only=["plain"], **given)
+    assert {row["variant"] for row in rows_of(tmp_path / "out")} == set(VARIANTS)
+    assert "plain" in capsys.readouterr().out and files.read_json(tmp_path / "out/run.json")["leaks"] is False
+    with pytest.raises(InputError, match="`only` must be of no-alignment, plain, got 'all'"):
+        reproduce(own, data, only=["all"], **given)
 
 
 def test_held_out_by_default_is_the_last_quarter(data):

@@ -54,11 +54,18 @@ def reproduce(
         workers: how many models train side by side, each on one core; by default one a core, and one on a GPU.
         ray_address: a running Ray cluster to use instead of this machine's cores.
     """
-    series = _chosen(read_series(name), only)
     split = replace(config.binning.split, protocol=protocol)
     config = replace(config, binning=replace(config.binning, split=split))
     run_series(
-        series, data, out, config=config, seeds=seeds, held_out=held_out, workers=workers, ray_address=ray_address
+        read_series(name),
+        data,
+        out,
+        config=config,
+        seeds=seeds,
+        held_out=held_out,
+        only=only,
+        workers=workers,
+        ray_address=ray_address,
     )
     from spikefield.report.comparison import format_series
 
@@ -74,25 +81,28 @@ def run_series(
     config: ExperimentConfig,
     seeds: Sequence[int],
     held_out: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
     workers: int | None = None,
     ray_address: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Run every variant, then write the merged results, tables and figures; return the results' path.
+    """Run every variant, then write the merged results, tables and figures of all that is finished; return the results.
 
     Raises:
         InputError: the data cannot be used, or `out` holds another series.
     """
-    sessions = sessions_in(data, held_out)
-    runs = runs_of(series, sessions, config)
+    if unknown := [name for name in only or () if name not in series.variants]:
+        raise InputError(f"`only` must be of {', '.join(series.variants)}, got {unknown[0]!r}.")
+    runs = runs_of(series, sessions_in(data, held_out), config)
     if left_out := [name for name in series.variants if name not in {run.variant for run in runs}]:
         log.info("left out, for want of sessions: %s", ", ".join(left_out))
     if not runs:
         raise InputError(f"{data}: has too few sessions for any variant of {series.name}. Add recordings.")
     _claim(out, series, config)
     folders = [out / run.folder for run in runs]
-    for i, run in enumerate(runs):
-        log.info("%s, run %d of %d: %s", series.name, i + 1, len(runs), run.folder)
+    wanted = [run for run in runs if only is None or run.variant in only]
+    for i, run in enumerate(wanted):
+        log.info("%s, run %d of %d: %s", series.name, i + 1, len(wanted), run.folder)
         run_experiment(
             data,
             out / run.folder,
@@ -106,7 +116,7 @@ def run_series(
             ray_address=ray_address,
             progress=progress,
         )
-    return _write(series, out, data, runs, seeds)
+    return _write(series, out, data, [run for run in runs if (out / run.folder / "results.csv").is_file()], seeds)
 
 
 def sessions_in(data: Path, held_out: Sequence[str] | None) -> Sessions:
@@ -121,12 +131,6 @@ def sessions_in(data: Path, held_out: Sequence[str] | None) -> Sessions:
         raise InputError(f"{data}: no session holds both spikes and lfp, so no student can be distilled. Add one.")
     chosen = paired[-max(1, len(paired) // 4) :] if held_out is None else held_out
     return Sessions(tuple(every), tuple(paired), tuple(chosen))
-
-
-def _chosen(series: Series, only: Sequence[str] | None) -> Series:
-    if unknown := [name for name in only or () if name not in series.variants]:
-        raise InputError(f"`only` must be of {', '.join(series.variants)}, got {unknown[0]!r}.")
-    return series if only is None else replace(series, variants={n: series.variants[n] for n in only})
 
 
 def _claim(out: Path, series: Series, config: ExperimentConfig) -> None:
