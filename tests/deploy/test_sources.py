@@ -139,7 +139,7 @@ def test_lsl_stream_that_comes_back(lsl_library):
     source = lsl.LslSource(name)
     del outlet
     assert source.read(timeout_s=0.2) is None
-    outlet, block, end = start(), None, time.monotonic() + 15
+    outlet, block, end = start(), None, time.monotonic() + 40  # the library looks for it at its leisure
     while block is None and time.monotonic() < end:
         outlet.push_chunk(np.ones((5, 2), np.float32))
         block = source.read(timeout_s=0.2)

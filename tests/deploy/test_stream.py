@@ -280,7 +280,17 @@ class Stuck(Sink):
 def test_a_blocked_sink_never_holds_the_decoder_up(model, lfp, on_trouble, monkeypatch):
     monkeypatch.setattr(sinks, "_MOST_WAITING", 50)
     stuck, kept = Stuck(), Kept()
-    run = live(model, Scripted([50] * 8, lfp), stuck, kept, on_trouble=on_trouble)
+
+    class Patient(Scripted):
+        """Sends when the sink that does not block has all that was sent."""
+
+        def read(self, *, timeout_s):
+            end = time.monotonic() + 5
+            while len(kept.rows) < self._next and time.monotonic() < end:
+                time.sleep(0.001)
+            return super().read(timeout_s=timeout_s)
+
+    run = live(model, Patient([50] * 8, lfp), stuck, kept, on_trouble=on_trouble)
     flush = run._decoder.flush
     monkeypatch.setattr(run._decoder, "flush", lambda: (stuck.gate.set(), flush())[1])
     if on_trouble == "end":
