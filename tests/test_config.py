@@ -20,17 +20,26 @@ from spikefield.errors import InputError
 from spikefield.models.transformer import TransformerConfig
 
 
+def test_the_largest_count_is_that_of_training_time(sessions):
+    session = sessions[0]
+    spoilt = np.where(session.split.train[:, None], session.counts, 19).astype(np.int32)
+    config = ExperimentConfig()
+    assert spike_encoder(config, [replace(session, counts=spoilt)]) == spike_encoder(config, [session])
+
+
 def test_every_preset_has_its_file_and_every_file_its_preset():
     folder = preset_path("quick").parent
     assert sorted(p.stem for p in folder.glob("*.yaml")) == sorted(PRESETS)
-    with pytest.raises(InputError, match=r"`preset` must be one of \('quick', 'compact', 'paper', 'paper-power'\), got 'huge'"):
+    with pytest.raises(
+        InputError, match=r"`preset` must be one of \('quick', 'compact', 'paper', 'paper-power'\), got 'huge'"
+    ):
         preset_path("huge")
 
 
 @pytest.mark.parametrize(("largest", "expected"), [(1, 5), (9, 9), (300, 20)])
 def test_the_largest_count_follows_the_recordings(sessions, largest, expected):
     counts = np.zeros_like(sessions[0].counts)
-    counts[:10] = largest
+    counts[np.flatnonzero(sessions[0].split.train)[:10]] = largest
     session = replace(sessions[0], counts=counts)
     assert spike_encoder(tiny.config(), [session]).max_count == expected
     assert spike_encoder(tiny.config(max_count=3), [session]).max_count == 3

@@ -29,7 +29,7 @@ class ExperimentConfig:
     `window_s` None is 2.5 s, but no fewer than 50 bins.
     `spike_patch` None cuts the units of the smallest session into three patches or more, of 16 units at most.
     `lfp_patch` None puts all channels of a session into one patch, so that each bin is one token.
-    `max_count` None follows the recordings: the count that all but one bin in a thousand stay below, 5 to 20.
+    `max_count` None follows the training time: the count that all but one bin in a thousand stay below, 5 to 20.
     `student` is the student's own size; None is that of the teacher.
     `causal` makes the student, and it alone, see no future but `look_ahead_bins`, and `attention_s` back in a layer,
     which should be well below `window_s`, or too few bins learn to use all of it.
@@ -90,7 +90,7 @@ def spike_encoder(config: ExperimentConfig, sessions: Sequence[BinnedSession]) -
     """Return the spike encoder that suits these sessions."""
     max_count = config.max_count
     if max_count is None:
-        highest = max(float(np.quantile(s.require("spikes"), 0.999)) for s in sessions)
+        highest = max(float(np.quantile(s.require("spikes")[s.split.fitted], 0.999)) for s in sessions)
         max_count = int(np.clip(np.ceil(highest), _SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT))
     patch = config.spike_patch or _spike_patch(config.transformer.dim, sessions)
     space = config.space_embedding

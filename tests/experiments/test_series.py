@@ -1,6 +1,8 @@
 """A series of experiments: its YAML made concrete, and one of two variants run on tiny data from flags to tables."""
 
 import csv
+import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ import spikefield.files as files
 import tiny
 from spikefield.config import load_preset
 from spikefield.errors import InputError
-from spikefield.experiments.audit import run_audit
+from spikefield.experiments.audit import audit, run_audit
 from spikefield.experiments.reproduce import reproduce, run_series, sessions_in
 from spikefield.experiments.scoring import COLUMNS
 from spikefield.experiments.series import Sessions, read_series, runs_of, scaled, series_names
@@ -172,6 +174,15 @@ def test_a_variant_is_an_experiment_of_its_own(finished):
         assert [check.line for check in run_audit(finished / "out" / name) if check.found] == []
     stages = [files.read_json(finished / "out" / name / "models/teacher/stage.json") for name in VARIANTS]
     assert stages[0]["key"] == stages[1]["key"]
+
+
+def test_a_series_is_audited_as_a_whole(finished, capsys):
+    assert audit(finished / "out") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith(":")] == ["no-alignment:", "plain:"] and len(lines) == 2 * 11
+    assert audit(finished / "out", json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["leaks"] is False and [Path(run["out"]).name for run in told["runs"]] == ["no-alignment", "plain"]
 
 
 def test_tables_and_figures_are_written(finished):

@@ -4,10 +4,12 @@ output folder, data -> one line a check: what was looked at, and what leaks or d
 """
 
 import json as to_json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from spikefield.errors import InputError
 from spikefield.experiments import audit_files, audit_numbers, audit_time
 from spikefield.experiments.finished import Finished, read_finished
 
@@ -62,18 +64,32 @@ def audit(out: Path, *, data: Path | None = None, json: bool = False) -> int:
     """Re-check a finished experiment for leaks, in one line a check; exit status 1 where one is found.
 
     Args:
-        out: the experiment's folder.
+        out: the experiment's folder, or that of a series.
         data: folder of its prepared sessions, where they have moved.
         json: print JSON instead.
     """
-    checks = run_audit(out, data=data)
-    leaks = any(check.found for check in checks)
+    audits = {folder: run_audit(folder, data=data) for folder in _experiments(out)}
+    leaks = any(check.found for checks in audits.values() for check in checks)
     if json:
-        listed = [{"check": c.name, "passed": not c.found, "holds": c.holds, "found": list(c.found)} for c in checks]
-        print(to_json.dumps({"out": str(out), "leaks": leaks, "checks": listed}, indent=2))
-    else:
-        print("\n".join(check.line for check in checks))
+        told = [_told(folder, checks) for folder, checks in audits.items()]
+        print(to_json.dumps(told[0] if _experiments(out) == [out] else {"leaks": leaks, "runs": told}, indent=2))
+    for folder, checks in () if json else audits.items():
+        print("\n".join([*([] if folder == out else [f"{folder.name}:"]), *(check.line for check in checks)]))
     return int(leaks)
+
+
+def _experiments(out: Path) -> list[Path]:
+    """Return the folder itself, or the finished runs of a series."""
+    if not (out / "series.json").is_file():
+        return [out]
+    if not (runs := sorted(path.parent for path in out.glob("[!.]*/run.json"))):
+        raise InputError(f"{out}: holds a series of which no run is finished. Run `spikefield reproduce` to its end.")
+    return runs
+
+
+def _told(folder: Path, checks: Sequence[Check]) -> dict[str, Any]:
+    listed = [{"check": c.name, "passed": not c.found, "holds": c.holds, "found": list(c.found)} for c in checks]
+    return {"out": str(folder), "leaks": any(c.found for c in checks), "checks": listed}
 
 
 __all__ = ["Check", "audit", "run_audit"]

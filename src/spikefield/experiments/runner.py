@@ -139,7 +139,7 @@ class Runner:
         modalities = SINGLE.get(name, ("spikes",) if name == "teacher" else ("lfp",))
         new = [] if name in SINGLE else [s for s in experiment.paired if s not in sessions]
         known = [*sessions, *new]
-        encoder = _ENCODERS[modalities](config, known)
+        encoder = _ENCODERS[modalities](config, sessions)
         key = content_key(name, seed, encoder, config.autoencoding, config.pretraining, experiment.inputs(sessions))
         folder = self._folder(name, suffix, "", seed, last=not experiment.study.supervised)
 
