@@ -96,7 +96,10 @@ def test_a_batch_without_the_modality_is_refused(encoder):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"modality": "eeg", "patch_size": 4}, r"`modality` must be one of \('spikes', 'lfp', 'spikes\+lfp'\), got 'eeg'"),
+        (
+            {"modality": "eeg", "patch_size": 4},
+            r"`modality` must be one of .*'spikes\+lfp'\), got 'eeg'",
+        ),
         ({"modality": "lfp", "patch_size": 0}, "`patch_size`"),
         ({"modality": "spikes", "patch_size": 4, "max_count": 0}, "`max_count`"),
         ({"modality": "lfp", "patch_size": 4, "channel_dropout": 1.0}, "`channel_dropout`"),
