@@ -46,7 +46,7 @@ def test_the_largest_count_follows_the_recordings(sessions, largest, expected):
 
 
 @pytest.mark.parametrize(
-    ("units", "dim", "expected"), [(95, 64, 16), (40, 64, 16), (17, 64, 8), (17, 48, 8), (3, 64, 1)]
+    ("units", "dim", "expected"), [(95, 64, 32), (40, 64, 32), (17, 64, 16), (17, 48, 16), (3, 64, 2)]
 )
 def test_patches_of_units_leave_some_to_hide(sessions, units, dim, expected):
     few = replace(sessions[0], counts=np.ones((sessions[0].n_bins, units), np.int32))

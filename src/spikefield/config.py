@@ -19,7 +19,7 @@ from spikefield.windows.binned import BinnedSession, BinningConfig
 PRESETS = ("quick", "compact", "paper", "paper-power")
 _WINDOW_S, _FEWEST_WINDOW_BINS = 2.5, 50
 _SMALLEST_MAX_COUNT, _LARGEST_MAX_COUNT = 5, 20
-_LARGEST_SPIKE_PATCH, _FEWEST_SPIKE_PATCHES = 16, 3
+_LARGEST_SPIKE_PATCH, _FEWEST_SPIKE_PATCHES = 32, 2
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ExperimentConfig:
     """One experiment: how sessions become bins, how large the networks are, and how long they train.
 
     `window_s` None is 2.5 s, but no fewer than 50 bins.
-    `spike_patch` None cuts the units of the smallest session into three patches or more, of 16 units at most.
+    `spike_patch` None cuts the units of the smallest session into two patches or more, of 32 units at most.
     `lfp_patch` None puts all channels of a session into one patch, so that each bin is one token.
     `max_count` None follows the training time: the count that all but one bin in a thousand stay below, 5 to 20.
     `student` is the student's own size; None is that of the teacher.
