@@ -193,7 +193,7 @@ class Scripted(Source):
             return None
         rows = np.arange(self._next, self._next + entry)
         self._next += entry
-        return Block(self._lfp[rows], rows / 50, time.perf_counter(), self._skipped)
+        return Block(self._lfp[rows % len(self._lfp)], rows / 50, time.perf_counter(), self._skipped)
 
 
 class Kept(Sink):
