@@ -31,12 +31,12 @@ check: install
 	$(BIN)/pyright
 	$(MAKE) test
 
-# Three seeds on the simulator: about half an hour on two cores.
+# Three seeds on the simulator: about a quarter of an hour on two cores.
 bench-sim: install
 	$(BIN)/spikefield demo --out out/bench-sim --seeds 0 1 2
 	$(BIN)/python benchmarks/summary.py out/bench-sim/experiment
 
-# Real recordings, three seeds: about five minutes on two cores for the rat on the track.
+# Real recordings, three seeds: two and a half minutes on two cores for the rat on the track, most of an hour for all.
 bench-real: install
 	$(BIN)/python benchmarks/real.py $(SHARED) --out out/bench-real
 

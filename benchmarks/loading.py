@@ -9,7 +9,8 @@ import time
 import torch
 
 from spikefield.config import ExperimentConfig, lfp_encoder
-from spikefield.experiments.planning import described, measure_step
+from spikefield.experiments.planning import described
+from spikefield.experiments.step_cost import measure_step
 from spikefield.models.encoder import Encoder
 from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.training.loop import loaders

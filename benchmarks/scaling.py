@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from spikefield.config import ExperimentConfig, lfp_encoder
-from spikefield.experiments.planning import described, measure_step, saved_bytes
+from spikefield.experiments.planning import described
+from spikefield.experiments.step_cost import measure_step, saved_bytes
 from spikefield.models.encoder import Encoder
 from spikefield.models.transformer import TransformerConfig
 from spikefield.objectives.autoencoding import MaskedAutoencoder

@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monke
 
     def fail_for_new(path, target):
         if path.name.endswith(".part"):
-            raise OSError(errno.EIO, "I/O error")
+            raise OSError(errno.EIO if not target.exists() else errno.ENOTEMPTY, "I/O error")
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", fail_for_new)
@@ -160,6 +160,14 @@ def test_many_writers_of_one_folder_leave_one_whole(tmp_path):
         list(pool.map(write, range(8)))
     assert names(tmp_path) == ["model", "model/a", "model/b", "model/c"]
     assert len({(tmp_path / "model" / name).read_text() for name in "abc"}) == 1
+
+
+def test_a_folder_stays_where_another_writer_was_faster(tmp_path):
+    for i, wanted in enumerate((False, False, True)):
+        with files.whole(tmp_path / "model", unless=lambda wanted=wanted: wanted) as temporary:
+            temporary.mkdir()
+            (temporary / "a").write_text(str(i))
+    assert names(tmp_path) == ["model", "model/a"] and (tmp_path / "model/a").read_text() == "1"
 
 
 def test_what_killed_processes_left_is_swept_an_hour_later(tmp_path):

@@ -9,7 +9,7 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ _ATTEMPTS = 20
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def whole(path: str | Path, *, unless: Callable[[], bool] = lambda: False) -> Iterator[Path]:
     """Yield a temporary path beside `path` that becomes `path` on success and vanishes on failure.
 
-    Works for a file or a folder. An existing file is replaced in one step; a folder is moved aside first.
+    Works for a file or a folder. An existing file is replaced in one step; a folder is moved aside first, or stays, and
+    the new one is dropped, where `unless()` says that another writer has put the wanted one there.
 
     Raises:
         InputError: the disk is full, read-only or not writable.
@@ -39,7 +40,7 @@ def whole(path: str | Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep(path)
             yield temporary
-            _replace(temporary, path)
+            _replace(temporary, path, unless)
     except BaseException:
         _remove(temporary)
         raise
@@ -78,9 +79,9 @@ _DISK_ERRORS = {
 }
 
 
-def _replace(temporary: Path, path: Path) -> None:
+def _replace(temporary: Path, path: Path, unless: Callable[[], bool]) -> None:
     if temporary.is_dir():
-        _replace_folder(temporary, path)
+        _replace_folder(temporary, path, unless)
         return
     if temporary.is_file():
         with temporary.open("rb") as file:
@@ -88,23 +89,29 @@ def _replace(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
-def _replace_folder(temporary: Path, path: Path) -> None:
+def _replace_folder(temporary: Path, path: Path, unless: Callable[[], bool]) -> None:
     """Put a folder in its place; of several writers at once the last one's stays, whole."""
+    aside = None
     for attempt in range(_ATTEMPTS):
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-        with suppress(FileNotFoundError):  # nothing there, or another writer has just moved it aside
-            path.replace(aside)
         try:
             temporary.replace(path)
+            break
         except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and attempt < _ATTEMPTS - 1:
-                _remove(aside)  # another writer was faster
-                continue
-            if aside.exists() and not path.exists():
-                aside.replace(path)
-            raise
+            taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+            if not taken or attempt == _ATTEMPTS - 1:
+                if aside is not None and not path.exists():
+                    aside.replace(path)
+                raise
+        if unless():
+            _remove(temporary)
+            break
+        if aside is not None:
+            _remove(aside)  # another writer was faster
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+        with suppress(FileNotFoundError):  # another writer has just moved it aside
+            path.replace(aside)
+    if aside is not None:
         _remove(aside)
-        return
 
 
 def _sweep(path: Path) -> None:

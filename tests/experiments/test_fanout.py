@@ -23,6 +23,7 @@ def ray():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(
+            address="local",  # never a cluster that another test runs
             num_cpus=2,
             include_dashboard=False,
             log_to_driver=False,
@@ -31,6 +32,11 @@ def ray():
         )
     yield ray
     ray.shutdown()
+
+
+def test_a_cluster_that_does_not_answer_is_one_line():
+    with pytest.raises(InputError, match="`ray_address` 'nowhere': no cluster answers there"):
+        fan_out(work, [(3, "a")], ray_address="nowhere", progress=False)
 
 
 def test_one_by_one_needs_no_ray():

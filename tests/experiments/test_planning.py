@@ -8,16 +8,8 @@ from torch import nn
 import tiny
 from spikefield.config import lfp_encoder
 from spikefield.errors import InputError
-from spikefield.experiments.planning import (
-    Machine,
-    Work,
-    described,
-    matmul_flops,
-    measure_step,
-    plan,
-    plan_stages,
-    saved_bytes,
-)
+from spikefield.experiments.planning import Machine, Work, described, plan, plan_stages
+from spikefield.experiments.step_cost import matmul_flops, measure_step, saved_bytes
 from spikefield.models.encoder import Encoder
 from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.training.loop import loaders
@@ -33,6 +25,10 @@ def test_a_stage_has_the_steps_that_training_makes(sessions):
         train, _ = loaders(chosen, modalities=(modality,), window_bins=50, batch_windows=8, seed=0)
         assert stages[name].steps == len(train) * CONFIG.pretraining.epochs
     assert all(s.minutes > 0 and s.flops > 0 and s.memory_gb > 0 for s in stages.values())
+
+
+def test_one_session_alone_trains_one_field_autoencoder(sessions):
+    assert "ss-lfp" not in {s.name for s in plan_stages(Work(sessions[:1], 50, 1), CONFIG)}
 
 
 def test_weights_and_tokens_are_those_of_the_network(sessions):
@@ -51,7 +47,7 @@ def test_bytes_kept_for_the_backward_pass_are_counted():
 def test_operations_of_attention_are_counted():
     from torch.utils.flop_counter import FlopCounterMode
 
-    from spikefield.experiments.planning import _ATTENTION_ON_CPU
+    from spikefield.experiments.step_cost import _ATTENTION_ON_CPU
 
     query, key = torch.randn(2, 3, 40, 16, requires_grad=True), torch.randn(2, 3, 50, 16)
     with FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU) as counter:

@@ -85,7 +85,7 @@ def test_many_workers_may_write_at_once(tmp_path):
         return len(space.records())
 
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(work, range(16))) == {3}
+        assert set(pool.map(work, range(64))) == {3}
     names = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
     assert names == sorted(
         ["experiment.json", *(f"models/{s}/{f}" for s in "abc" for f in ("result.txt", "stage.json"))]

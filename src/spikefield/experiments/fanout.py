@@ -1,6 +1,5 @@
 """Run independent pieces of an experiment side by side on Ray, on this machine or a cluster; one bar for them all."""
 
-import logging
 import os
 import platform
 import time
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from spikefield.cluster import on_ray
 from spikefield.errors import InputError
 
 _RETRIES = 4  # of a task whose worker or machine was lost; it goes on from its checkpoint
@@ -33,7 +33,7 @@ def fan_out(
         progress: whether to show a bar.
 
     Raises:
-        InputError: a caller's mistake inside a task; the other tasks are given up.
+        InputError: no cluster answers, or a caller's mistake inside a task; the other tasks are given up.
     """
     if workers is not None and workers < 1:
         raise InputError(f"`workers` must be 1 or more, got {workers}.")
@@ -52,21 +52,7 @@ def default_workers() -> int:
 def _on_ray(
     work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], *, workers: int, address: str | None, progress: bool
 ) -> list[Any]:
-    import ray
-    from ray.exceptions import RayTaskError
-
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    started = not ray.is_initialized()
-    if started:
-        cores = None if address else workers
-        ray.init(
-            address=address or "local",  # never a cluster that happens to run here
-            num_cpus=cores,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            include_dashboard=False,
-        )
-    try:
+    with on_ray(workers=workers, address=address) as ray:
         shared = ray.put(work)
         remote = ray.remote(num_cpus=1, max_retries=_RETRIES)(_one_thread)
         pending = [remote.remote(shared, task) for task in tasks]
@@ -79,17 +65,19 @@ def _on_ray(
                 done, pending = ray.wait(pending)
                 for reference in done:
                     i = order[reference]
-                    results[i], seconds, node = ray.get(reference)
+                    results[i], seconds, node = _result(ray, reference)
                     bar.update()
                     if progress:
                         bar.write(_row(tasks[i], seconds, node))
         return results
-    except RayTaskError as error:
+
+
+def _result(ray: Any, reference: Any) -> tuple[Any, float, str]:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
         cause = error.cause
         raise cause if isinstance(cause, InputError) else error from None
-    finally:
-        if started:
-            ray.shutdown()
 
 
 def _one_thread(work: Callable[..., Any], task: tuple[Any, ...]) -> tuple[Any, float, str]:

@@ -1,38 +1,28 @@
 """Before the long work: what each stage will cost in weights, tokens, operations, time and memory, here and elsewhere.
 
-Each network is built in full size and makes a few steps on windows of the recordings, or of made-up ones that are
-described by numbers. Operations and what is kept for the backward pass are counted, not estimated.
+Each network makes a few steps (`step_cost`) on windows of the recordings, or of made-up ones described by numbers.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
-import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from spikefield.config import ExperimentConfig, lfp_encoder, spike_encoder, student_encoder, window_bins
 from spikefield.errors import InputError
 from spikefield.experiments.corpus import read_corpus
-from spikefield.models.encoder import Encoder, EncoderConfig
-from spikefield.models.tokenizer import patch_count
+from spikefield.experiments.step_cost import Step, matmul_flops, measure_step
+from spikefield.models.encoder import Encoder
 from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.objectives.distillation import Student
 from spikefield.recordings.arrays import from_arrays
 from spikefield.training.loop import loaders
-from spikefield.training.optimiser import OptimiserConfig, build_optimiser, stretched
-from spikefield.windows.batches import Batch
+from spikefield.training.optimiser import OptimiserConfig, stretched
 from spikefield.windows.binned import BinnedSession, BinningConfig, bin_session
 
-_TIMED_STEPS = 3
 _BYTES_A_WEIGHT = 20  # weight, gradient, two moments, the best so far
-_MATMUL_SIZE = 1024
 _LAUNCH_S = 5e-6  # that a GPU needs to be given one kernel
 _MADE_UP_MINUTES = 2.0
 
@@ -51,20 +41,6 @@ class Machine:
                 "`flops` and `memory_gb` must be positive and `devices` 1 or more, "
                 f"got {self.flops}, {self.memory_gb} and {self.devices}."
             )
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step of training costs on this machine."""
-
-    parameters: int
-    space_bytes: int
-    tokens: int
-    flops: float
-    kernels: int
-    windows: int
-    seconds: float
-    activation_bytes: int
 
 
 @dataclass(frozen=True)
@@ -173,15 +149,16 @@ def described(config: ExperimentConfig, *, sessions: int, minutes: float, units:
 def plan_stages(work: Work, config: ExperimentConfig) -> list[StagePlan]:
     """Return the cost of every stage of an experiment on these recordings."""
     spiking, field, paired = work.having("spikes"), work.having("lfp"), work.having("spikes", "lfp")[:1]
+    n_field = len(field) + work.n_sessions - len(work.sessions)  # one alone is its own "all of them"
     stages = []
     for name, chosen, encoder_of, all_of_them in (
         ("teacher", spiking, spike_encoder, True),
         ("ms-lfp", field, lfp_encoder, True),
-        ("ss-lfp", field[:1], lfp_encoder, False),
+        ("ss-lfp", field[:1] if n_field > 1 else [], lfp_encoder, False),
     ):
         if chosen:
             network = MaskedAutoencoder(Encoder(encoder_of(config, chosen)), config.autoencoding)
-            runs = 1 if all_of_them else max(len(field), work.n_sessions)
+            runs = 1 if all_of_them else n_field
             stages.append(_stage(name, network, chosen, work, config.pretraining, runs=runs, everything=all_of_them))
     if paired:
         n_channels = paired[0].require("lfp").shape[1]
@@ -213,142 +190,6 @@ def _stage(
     times = work.times if everything else work.times / work.n_sessions * len(work.sessions)
     epoch = max(round(len(train) * times), 1)
     return StagePlan(name, runs, step, epoch * stretched(optimiser, steps_per_epoch=epoch).epochs)
-
-
-def measure_step(
-    network: MaskedAutoencoder | Student,
-    sessions: Sequence[BinnedSession],
-    *,
-    window_bins: int,
-    optimiser: OptimiserConfig,
-    more_sessions: int = 0,
-) -> Step:
-    """Make a few steps of training and say what one costs; `more_sessions` have space embeddings, but no windows."""
-    encoder = network.encoder
-    for session in sessions:
-        encoder.add_session(session.session_id, session.require(encoder.config.modality).shape[1])
-    if more_sessions > 0:
-        rows = more_sessions * len(encoder.space.table) // len(sessions)
-        encoder.space.add_session("all the others", rows)
-    batch = _batch(sessions, encoder.config, window_bins, optimiser.batch_windows, _width(network))
-    moves = build_optimiser(network, optimiser)
-    network.train()
-
-    def step() -> None:
-        moves.zero_grad()
-        _loss(network, batch).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        moves.step()
-
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU) as counter, _Kernels() as kernels:
-        step()
-    kept = saved_bytes(network, lambda: _loss(network, batch))
-    seconds = []
-    for _ in range(_TIMED_STEPS):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    return Step(
-        parameters=sum(p.numel() for p in network.parameters()),
-        space_bytes=16 * encoder.space.table.numel(),
-        tokens=int(batch.time_valid.sum()) * _patches(batch, encoder.config),
-        flops=float(counter.get_total_flops()),
-        kernels=kernels.n,
-        windows=len(batch.session_ids),
-        seconds=float(np.median(seconds)),
-        activation_bytes=kept,
-    )
-
-
-class _Kernels(TorchDispatchMode):
-    """Counts the operations that a step consists of."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.n = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.n += not func.is_view
-        return func(*args, **(kwargs or {}))
-
-
-def _attention_forward(query: Any, key: Any, *_: Any, **__: Any) -> int:
-    """Two products of matrices; PyTorch's counter does not know this kernel."""
-    return 4 * query[0] * query[1] * query[2] * key[2] * query[3]
-
-
-def _attention_backward(gradient: Any, query: Any, key: Any, *_: Any, **__: Any) -> int:
-    """Five products of matrices, one of them a repetition."""
-    return 10 * query[0] * query[1] * query[2] * key[2] * query[3]
-
-
-_ATTENTION_ON_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_forward,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-}
-
-
-def _width(network: MaskedAutoencoder | Student) -> int:
-    return network.teacher_dim if isinstance(network, Student) else 0
-
-
-def _batch(
-    sessions: Sequence[BinnedSession], encoder: EncoderConfig, window_bins: int, batch_windows: int, width: int
-) -> Batch:
-    """Return a full batch of training windows, with made-up words of a teacher where one is needed."""
-    targets = {s.session_id: np.ones((s.n_bins, width), np.float32) for s in sessions} if width else None
-    train, _ = loaders(
-        sessions,
-        modalities=(encoder.modality,),
-        window_bins=window_bins,
-        batch_windows=batch_windows,
-        seed=0,
-        targets=targets,
-    )
-    return next(iter(train))
-
-
-def _patches(batch: Batch, encoder: EncoderConfig) -> int:
-    values = batch.counts if encoder.modality == "spikes" else batch.lfp
-    assert values is not None
-    return patch_count(values.shape[2], encoder.patch_size)
-
-
-def _loss(network: MaskedAutoencoder | Student, batch: Batch) -> Tensor:
-    if isinstance(network, MaskedAutoencoder):
-        return network(batch)
-    reconstruction, alignment = network(batch, batch.targets)
-    return reconstruction + alignment
-
-
-def saved_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> int:
-    """Return how many bytes a forward pass keeps for its backward pass, weights left out."""
-    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    held: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            held[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        value = loss()
-    total = sum(held.values())
-    del value
-    return total
-
-
-def matmul_flops() -> float:
-    """Return what this machine reaches in a large product of matrices, in operations a second."""
-    a = torch.randn(_MATMUL_SIZE, _MATMUL_SIZE)
-    torch.matmul(a, a)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        torch.matmul(a, a)
-        seconds.append(time.perf_counter() - start)
-    return 2 * _MATMUL_SIZE**3 / min(seconds)
 
 
 def table(stages: Sequence[StagePlan], peak: float) -> list[str]:
@@ -385,6 +226,3 @@ def table_on(stages: Sequence[StagePlan], peak: float, machine: Machine) -> list
 
 def _bound(stage: StagePlan, machine: Machine, share: float) -> bool:
     return stage.minutes_on(machine, share=share) <= stage.steps * stage.launch_s / 60
-
-
-__all__ = ["Machine", "StagePlan", "Step", "Work", "described", "matmul_flops", "measure_step", "plan", "plan_stages"]

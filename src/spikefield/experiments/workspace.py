@@ -48,7 +48,7 @@ def content_key(*parts: Any) -> str:
 
 
 class _NotFirst(Exception):
-    """Throws away what another process made too."""
+    """Throws away what the first of several processes makes too."""
 
 
 class Workspace:
@@ -85,10 +85,11 @@ class Workspace:
             return path
         if (twin := self._twin(key)) is not None:
             run = partial(_copy, twin)
-        with suppress(_NotFirst), files.whole(path) as temporary, _Meter() as meter:
+        ready = partial(_finished, path, key)  # by a worker that was faster
+        with suppress(_NotFirst), files.whole(path, unless=ready) as temporary, _Meter() as meter:
             temporary.mkdir(parents=True)
             run(temporary)
-            if not is_first() or _finished(path, key):  # another worker was faster
+            if not is_first():
                 raise _NotFirst
             record = StageRecord(*label, seconds=meter.seconds(), peak_memory_mb=meter.peak_mb)
             (temporary / _STAGE_FILE).write_text(json.dumps({"key": key, **asdict(record)}, indent=2))
@@ -121,7 +122,9 @@ def _copy(twin: Path, folder: Path) -> None:
 
 
 def _finished(path: Path, key: str) -> bool:
-    return (path / _STAGE_FILE).exists() and files.read_json(path / _STAGE_FILE)["key"] == key
+    with suppress(InputError):  # not there
+        return files.read_json(path / _STAGE_FILE)["key"] == key
+    return False
 
 
 class _Meter:

@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning
@@ -196,8 +196,3 @@ def _quiet(seed: int) -> Iterator[None]:
         finally:
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
-
-
-def with_seed(run: RunConfig, seed: int) -> RunConfig:
-    """Return the same run with another seed."""
-    return replace(run, seed=seed)
