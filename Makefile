@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading
+.PHONY: install docs figures demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading
 
 install: .venv/.installed
 
@@ -22,6 +22,14 @@ test: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The site, from pages and docstrings, into site/index.html; it needs no network, and a warning is an error.
+docs: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -d site/.doctrees docs site
+
+# The drawings of the pages on concepts.
+figures: install
+	$(BIN)/python docs/draw.py docs/figures
 
 check: install
 	$(BIN)/ruff format --check .

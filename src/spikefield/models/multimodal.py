@@ -1,8 +1,8 @@
 """One encoder for spikes and field together: the tokens of both modalities of a bin, side by side, in one transformer.
 
-units -> patches -> tokens \\
-                            transformer -> z_t, the mean over the patches of both      (SS-MM, method, section 5)
-channels -> patches -> tokens /
+    units -> patches -> tokens \\
+                                transformer -> z_t, the mean over the patches of both      (SS-MM, method, section 5)
+    channels -> patches -> tokens /
 """
 
 import torch

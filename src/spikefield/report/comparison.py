@@ -1,6 +1,6 @@
 """A series of experiments in two tables and two figures: every variant's scores, and each against one of them.
 
-OUT/results.csv (with its column `variant`) -> OUT/tables/{summary,comparisons}.{csv,md,tex}, OUT/figures/*.png
+`OUT/results.csv` (with its column `variant`) -> `OUT/tables/{summary,comparisons}.{csv,md,tex}`, `OUT/figures/*.png`
 """
 
 from collections.abc import Sequence

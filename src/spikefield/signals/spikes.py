@@ -1,6 +1,6 @@
 """Spikes for a teacher: which units fire enough to learn from, and threshold crossings where nobody sorted.
 
-A crossing is the first sample beyond `threshold` times the noise, sigma = median(|x|) / 0.6745 of the band-passed
+A crossing is the first sample beyond `threshold` times the noise, `sigma = median(|x|) / 0.6745` of the band-passed
 channel, which spikes hardly move. Crossings within the refractory time of the channel's last one do not count.
 """
 

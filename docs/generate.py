@@ -1,0 +1,171 @@
+"""Write the pages that the code itself holds: every public module, every command's flags, the configuration's tree.
+
+`conf.py` calls `write` before Sphinx reads; what is written lies in `docs/generated` and is not kept in git.
+"""
+
+import contextlib
+import importlib
+import io
+import os
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import jupytext
+
+import spikefield
+from spikefield import cli
+from spikefield.config import PRESETS, ExperimentConfig, load_preset, preset_path
+
+_ALONE = "spikefield"  # the modules that lie beside the packages
+_PAGES = ("spikefield.recordings.readers", "spikefield.recordings.simulator")
+
+
+def write(docs: Path) -> None:
+    """Write all generated pages under `docs/generated`."""
+    out = docs / "generated"
+    _keep(out / "cli.md", cli_page())
+    _keep(out / "config.md", config_page())
+    for name, text in api_pages().items():
+        _keep(out / "api" / f"{name}.rst", text)
+    for script in sorted((docs.parent / "examples" / "tutorials").glob("*.py")):
+        _keep(out / "tutorials" / f"{script.stem}.md", tutorial_page(script))
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a page unless it is there as it is, so that a second build has little to do."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def tutorial_page(script: Path) -> str:
+    """Return a percent script as Markdown."""
+    notebook = jupytext.read(script)
+    notebook.metadata.clear()
+    return jupytext.writes(notebook, fmt="md:markdown")
+
+
+def public_modules() -> list[str]:
+    """Return the names of all modules and packages without a leading underscore."""
+    found = pkgutil.walk_packages(spikefield.__path__, "spikefield.")
+    return sorted(m.name for m in found if not any(part.startswith("_") for part in m.name.split(".")))
+
+
+def api_pages() -> dict[str, str]:
+    """Return one page a package, and one for the modules beside the packages."""
+    pages: dict[str, list[str]] = {_ALONE: []}
+    for name in public_modules():
+        pages.setdefault(_page_of(name), []).append(name)
+    return {page: _api_page(page, names) for page, names in pages.items()}
+
+
+def _page_of(module: str) -> str:
+    if own := next((page for page in _PAGES if module == page or module.startswith(f"{page}.")), None):
+        return own
+    is_package = hasattr(importlib.import_module(module), "__path__")
+    return module if is_package else module.rpartition(".")[0]
+
+
+def _api_page(page: str, modules: list[str]) -> str:
+    parts = [f"{page}\n{'=' * len(page)}\n\n.. automodule:: {page}\n   :no-members:\n"]
+    parts += [
+        f"{name}\n{'-' * len(name)}\n\n.. automodule:: {name}\n   :members:\n" for name in modules if name != page
+    ]
+    return "\n".join(parts)
+
+
+def cli_page() -> str:
+    """Return the help of every command, as the command prints it."""
+    parts = ["# Commands\n", "What each command prints with `--help`.\n", _block(_printed())]
+    for name, (module, _) in cli.COMMANDS.items():
+        about = getattr(importlib.import_module(module), name).__doc__.split("\n", 1)[0]
+        parts.append(f"## {name}\n\n{about}\n\n{_block(_printed(name))}")
+    return "\n".join(parts)
+
+
+def _printed(*command: str) -> str:
+    text = io.StringIO()
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "100"
+    try:
+        with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+            cli.main([*command, "--help"])
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+    return text.getvalue()
+
+
+def _block(text: str, language: str = "text") -> str:
+    return f"```{language}\n{text.rstrip()}\n```\n"
+
+
+def config_page() -> str:
+    """Return every field of the configuration with its type, its default and its value in each preset."""
+    presets = {name: dict(_leaves(ExperimentConfig, load_preset(name))) for name in PRESETS}
+    head = ["flag", "type", *PRESETS]
+    rows = [
+        [f"`--{name}`", f"`{kind}`", *(_value(presets[preset].get(name, (None, "–"))[1]) for preset in PRESETS)]
+        for name, (kind, _) in presets[PRESETS[0]].items()
+    ]
+    table = "\n".join(_row(cells) for cells in (head, ["---"] * len(head), *rows))
+    files = "\n".join(f"### {p}\n\n{_block(preset_path(p).read_text(), 'yaml')}" for p in PRESETS)
+    return (
+        "# Configuration\n\n"
+        "Every field of `ExperimentConfig` is a flag of the commands that train, and a key of a YAML file given by\n"
+        "`--config`. A preset is such a file; a file wins over the preset, a flag over both. Here each flag with its\n"
+        f"value in the four presets; `None` is worked out from the data, as said below.\n\n{table}\n\n"
+        f"## What the fields mean\n\n{_meanings()}\n## The presets as they are\n\n{files}"
+    )
+
+
+def _meanings() -> str:
+    return "\n".join(
+        f"### {kind.__name__}\n\n```{{eval-rst}}\n.. autoclass:: {kind.__module__}.{kind.__name__}\n"
+        "   :no-index:\n   :no-members:\n```\n"
+        for kind in dict.fromkeys(_classes(ExperimentConfig))
+    )
+
+
+def _classes(kind: type) -> Iterator[type]:
+    yield kind
+    for hint in get_type_hints(kind).values():
+        for part in (hint, *get_args(hint)):
+            if isinstance(part, type) and is_dataclass(part):
+                yield from _classes(part)
+
+
+def _leaves(kind: type, value: Any, prefix: str = "") -> Iterator[tuple[str, tuple[str, Any]]]:
+    """Yield (flag, (type, value)) of every field, those of nested dataclasses by their dotted names."""
+    hints = get_type_hints(kind)
+    for one in fields(kind):
+        held = getattr(value, one.name)
+        if is_dataclass(held):
+            yield from _leaves(type(held), held, f"{prefix}{one.name}.")
+        else:
+            yield prefix + one.name, (_type_name(hints[one.name], one), held)
+
+
+def _type_name(hint: Any, one: Field) -> str:
+    required = one.default is MISSING and one.default_factory is MISSING
+    name = hint.__name__ if isinstance(hint, type) else str(hint)
+    for long in ("spikefield.", "typing.", "collections.abc."):
+        name = name.replace(long, "")
+    return name.split(".")[-1] + (" (required)" if required else "") if "|" not in name else _alternatives(name)
+
+
+def _alternatives(name: str) -> str:
+    return " or ".join(part.strip().split(".")[-1] for part in name.split("|"))
+
+
+def _value(held: Any) -> str:
+    return f"`{held:g}`" if isinstance(held, float) else f"`{held}`" if held != "–" else "–"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
