@@ -15,7 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from spikefield.models.encoder import EncoderConfig
-from spikefield.models.tokenizer import patch_count
 from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.objectives.distillation import Student
 from spikefield.training.loop import loaders
@@ -41,6 +40,58 @@ class Step:
     activation_bytes: int
 
 
+class TrainingStep:
+    """One step of training, again and again on the same windows, with made-up words of a teacher where one is needed.
+
+    In half precision (`bf16`) the products of matrices are, and nothing else, as in training.
+    """
+
+    def __init__(
+        self,
+        network: MaskedAutoencoder | Student,
+        sessions: Sequence[BinnedSession],
+        *,
+        window_bins: int,
+        optimiser: OptimiserConfig,
+        more_sessions: int = 0,
+        device: str = "cpu",
+        bf16: bool = False,
+    ) -> None:
+        encoder = network.encoder
+        for session in sessions:
+            encoder.add_session(session.session_id, session.require(encoder.config.modality).shape[1])
+        if more_sessions > 0:
+            rows = more_sessions * len(encoder.space.table) // len(sessions)
+            encoder.space.add_session("all the others", rows)
+        self.network = network.to(device).train()
+        batch = _batch(sessions, encoder.config, window_bins, optimiser.batch_windows, _width(network))
+        self.batch: Any = batch.to(device)
+        self.tokens = int(self.batch.time_valid.sum()) * encoder.n_patches(self.batch)
+        self._moves = build_optimiser(network, optimiser)
+        self._cast = torch.autocast(device, torch.bfloat16, enabled=bf16)
+
+    def __call__(self) -> None:
+        """Go one step: forward, backward, clip, optimiser."""
+        self._moves.zero_grad()
+        self.loss().backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._moves.step()
+
+    def loss(self) -> Tensor:
+        """Return the loss of the windows."""
+        with self._cast:
+            if isinstance(self.network, MaskedAutoencoder):
+                return self.network(self.batch)
+            reconstruction, alignment = self.network(self.batch, self.batch.targets)
+            return reconstruction + self.network.config.alignment_weight * alignment
+
+    def count(self) -> tuple[float, int]:
+        """Go one step and return its floating-point operations and its kernels."""
+        with FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU) as counter, _Kernels() as kernels:
+            self()
+        return float(counter.get_total_flops()), kernels.n
+
+
 def measure_step(
     network: MaskedAutoencoder | Student,
     sessions: Sequence[BinnedSession],
@@ -50,25 +101,9 @@ def measure_step(
     more_sessions: int = 0,
 ) -> Step:
     """Make a few steps of training and say what one costs; `more_sessions` have space embeddings, but no windows."""
-    encoder = network.encoder
-    for session in sessions:
-        encoder.add_session(session.session_id, session.require(encoder.config.modality).shape[1])
-    if more_sessions > 0:
-        rows = more_sessions * len(encoder.space.table) // len(sessions)
-        encoder.space.add_session("all the others", rows)
-    batch = _batch(sessions, encoder.config, window_bins, optimiser.batch_windows, _width(network))
-    moves = build_optimiser(network, optimiser)
-    network.train()
-
-    def step() -> None:
-        moves.zero_grad()
-        _loss(network, batch).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        moves.step()
-
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU) as counter, _Kernels() as kernels:
-        step()
-    kept = saved_bytes(network, lambda: _loss(network, batch))
+    step = TrainingStep(network, sessions, window_bins=window_bins, optimiser=optimiser, more_sessions=more_sessions)
+    flops, kernels = step.count()
+    kept = saved_bytes(network, step.loss)
     seconds = []
     for _ in range(_TIMED_STEPS):
         start = time.perf_counter()
@@ -76,11 +111,11 @@ def measure_step(
         seconds.append(time.perf_counter() - start)
     return Step(
         parameters=sum(p.numel() for p in network.parameters()),
-        space_bytes=16 * encoder.space.table.numel(),
-        tokens=int(batch.time_valid.sum()) * _patches(batch, encoder.config),
-        flops=float(counter.get_total_flops()),
-        kernels=kernels.n,
-        windows=len(batch.session_ids),
+        space_bytes=16 * network.encoder.space.table.numel(),
+        tokens=step.tokens,
+        flops=flops,
+        kernels=kernels,
+        windows=len(step.batch.session_ids),
         seconds=float(np.median(seconds)),
         activation_bytes=kept,
     )
@@ -134,19 +169,6 @@ def _batch(
     return next(iter(train))
 
 
-def _patches(batch: Batch, encoder: EncoderConfig) -> int:
-    values = batch.counts if encoder.modality == "spikes" else batch.lfp
-    assert values is not None
-    return patch_count(values.shape[2], encoder.patch_size)
-
-
-def _loss(network: MaskedAutoencoder | Student, batch: Batch) -> Tensor:
-    if isinstance(network, MaskedAutoencoder):
-        return network(batch)
-    reconstruction, alignment = network(batch, batch.targets)
-    return reconstruction + alignment
-
-
 def saved_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> int:
     """Return how many bytes a forward pass keeps for its backward pass, weights left out."""
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
@@ -165,13 +187,20 @@ def saved_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> int:
     return total
 
 
-def matmul_flops() -> float:
-    """Return what this machine reaches in a large product of matrices, in operations a second."""
-    a = torch.randn(_MATMUL_SIZE, _MATMUL_SIZE)
+def matmul_flops(*, device: str = "cpu", dtype: torch.dtype = torch.float32, size: int = _MATMUL_SIZE) -> float:
+    """Return what a device reaches in a large product of matrices, in operations a second."""
+    a = torch.randn(size, size, device=device, dtype=dtype)
     torch.matmul(a, a)
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = now(device)
         torch.matmul(a, a)
-        seconds.append(time.perf_counter() - start)
-    return 2 * _MATMUL_SIZE**3 / min(seconds)
+        seconds.append(now(device) - start)
+    return 2 * size**3 / min(seconds)
+
+
+def now(device: str) -> float:
+    """Return the time in seconds when a device has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()

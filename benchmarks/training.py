@@ -1,0 +1,196 @@
+"""Time a step of training, the default design beside the published one at equal width, in turns, and compare their R².
+
+    python benchmarks/training.py --out OUT [--data NAME=FOLDER ...] [--repeats 9] [--rehearse]
+
+Time: windows of 96 units and 96 channels, bins of 10 ms, width and depth of the `paper` preset for both. The published
+design (`twin`) is that preset in plain eager PyTorch; ours is `quick` at that width. A step is forward, backward,
+clipping and optimiser, the teacher's words given to both. One batch holds 40 s in either. In bf16 where the processor
+has it; on CUDA as well, where there is one. `peak_share` is what a step reaches of the measured product of matrices.
+
+R²: the teacher (autoencoding) and the student (distillation) of both designs at the width of `quick`, three seeds, on
+folders of prepared sessions, as `spikefield reproduce` of `training.yaml` beside this file leaves them in OUT.
+
+Last line: JSON.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from spikefield.config import ExperimentConfig, lfp_encoder, load_preset, spike_encoder, student_encoder, window_bins
+from spikefield.evaluation.statistics import seed_interval
+from spikefield.experiments.planning import described
+from spikefield.experiments.reproduce import run_series
+from spikefield.experiments.series import read_series
+from spikefield.experiments.step_cost import TrainingStep, matmul_flops, now
+from spikefield.models.encoder import Encoder
+from spikefield.objectives.autoencoding import MaskedAutoencoder
+from spikefield.objectives.distillation import Student
+from spikefield.recordings import session as layout
+from spikefield.windows.binned import BinnedSession
+
+SERIES = Path(__file__).parent / "training.yaml"
+WIDTH_MS, UNITS, CHANNELS, BATCH_S, SHOWN_S = 10.0, 96, 96, 40.0, 5.0
+TASKS = {"mae": "teacher", "distill": "distilled"}
+
+
+def designs(*, rehearse: bool) -> dict[str, ExperimentConfig]:
+    """Return both designs, of the same width and depth, with batches of as many seconds."""
+    twin, ours = load_preset("paper"), load_preset("quick")
+    ours = replace(
+        ours,
+        transformer=twin.transformer,
+        autoencoding=replace(ours.autoencoding, predictor=twin.autoencoding.predictor),
+        binning=replace(ours.binning, bin_width_ms=WIDTH_MS),
+    )
+    if rehearse:
+        small = replace(ours.transformer, dim=64, n_layers=1)
+        ours, twin = (replace(config, transformer=small) for config in (ours, twin))
+    return {name: _of_one_length(config) for name, config in (("twin", twin), ("ours", ours))}
+
+
+def _of_one_length(config: ExperimentConfig) -> ExperimentConfig:
+    windows = round(BATCH_S * 1000 / WIDTH_MS / window_bins(config, WIDTH_MS))
+    return replace(
+        config,
+        pretraining=replace(config.pretraining, batch_windows=windows),
+        distilling=replace(config.distilling, batch_windows=windows),
+    )
+
+
+def step_of(task: str, config: ExperimentConfig, session: BinnedSession, *, device: str, bf16: bool) -> TrainingStep:
+    """Build one design's network for one task."""
+    torch.manual_seed(0)
+    if task == "distill":
+        network: Any = Student(
+            Encoder(student_encoder(config, [session])),
+            config.distillation,
+            n_channels=CHANNELS,
+            teacher_dim=config.transformer.dim,
+        )
+    else:
+        encoder = spike_encoder if task == "mae" else lfp_encoder
+        network = MaskedAutoencoder(Encoder(encoder(config, [session])), config.autoencoding)
+    bins = window_bins(config, WIDTH_MS)
+    optimiser = config.distilling if task == "distill" else config.pretraining
+    return TrainingStep(network, [session], window_bins=bins, optimiser=optimiser, device=device, bf16=bf16)
+
+
+def measure(device: str, *, bf16: bool, repeats: int, rehearse: bool) -> dict[str, Any]:
+    """Time both designs in turns, print a table, and return ratios of medians."""
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    peak = matmul_flops(device=device, dtype=dtype, size=8192 if device == "cuda" else 2048)
+    where = f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name()
+    print(f"{where}, {'bf16' if bf16 else 'fp32'}: {peak / 1e12:.3g} TFLOP/s in products of matrices")
+    print(f"{'':<14} {'ms a 5 s window':>16} {'tokens/s':>10} {'GFLOP':>8} {'of peak':>8} {'GB':>6}")
+    found: dict[str, Any] = {}
+    for task in (*TASKS, "mae, field"):
+        seconds, steps, flops, memory = _timed(task, device, bf16=bf16, repeats=repeats, rehearse=rehearse)
+        for name, step in steps.items():
+            middle = statistics.median(seconds[name])
+            ms, gflop = 1e3 * middle * SHOWN_S / BATCH_S, flops[name] * SHOWN_S / BATCH_S / 1e9
+            print(
+                f"{task + ' ' + name:<14} {ms:>16.1f} {step.tokens / middle:>10.0f} {gflop:>8.1f} "
+                f"{flops[name] / middle / peak:>8.2f} {memory[name]:>6.2f}"
+            )
+        ratios = sorted(t / o for t, o in zip(seconds["twin"], seconds["ours"], strict=True))
+        middle = statistics.median(ratios)
+        print(f"{task}: ours {middle:.2f} times as fast (of {repeats} pairs: {ratios[0]:.2f} to {ratios[-1]:.2f})")
+        share = flops["ours"] / statistics.median(seconds["ours"]) / peak
+        twin_share = flops["twin"] / statistics.median(seconds["twin"]) / peak
+        found[task] = {"ratio_to_twin": round(middle, 3), "peak_share": round(share, 3)}
+        found[task] |= {"peak_share_twin": round(twin_share, 3)}
+    return found
+
+
+def _timed(
+    task: str, device: str, *, bf16: bool, repeats: int, rehearse: bool
+) -> tuple[dict[str, list[float]], dict[str, TrainingStep], dict[str, float], dict[str, float]]:
+    """Return the seconds of every step, the steps, their operations and their peak memory in GB."""
+    seconds: dict[str, list[float]] = {}
+    steps, flops, memory = {}, {}, {}
+    for name, config in designs(rehearse=rehearse).items():
+        work = described(config, sessions=1, minutes=2.0, units=UNITS, channels=CHANNELS)
+        steps[name] = step_of(task, config, work.sessions[0], device=device, bf16=bf16)
+        flops[name], _ = steps[name].count()
+        memory[name] = _peak_gb(steps[name], device)
+        seconds[name] = []
+    for _ in range(repeats):
+        for name, step in steps.items():
+            start = now(device)
+            step()
+            seconds[name].append(now(device) - start)
+    return seconds, steps, flops, memory
+
+
+def _peak_gb(step: TrainingStep, device: str) -> float:
+    """Return what a step needs at once: measured on CUDA, weights and what is kept for the backward pass elsewhere."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return torch.cuda.max_memory_allocated() / 1e9
+    from spikefield.experiments.step_cost import saved_bytes
+
+    weights = 16 * sum(p.numel() for p in step.network.parameters())
+    return (weights + saved_bytes(step.network, step.loss)) / 1e9
+
+
+def r2(data: dict[str, Path], out: Path, *, seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """Train both designs on every folder, print R² with its interval over seeds, and return the means."""
+    found: dict[str, dict[str, list[float]]] = {task: {"r2_ours": [], "r2_twin": []} for task in TASKS}
+    for name, folder in data.items():
+        results = run_series(read_series(str(SERIES)), folder, out / name, config=load_preset("quick"), seeds=seeds)
+        scores = pd.read_csv(results, keep_default_na=False)
+        own = scores[(scores.metric == "r2") & (scores.trained_on.str.split(";").map(len) >= 1)]
+        for task, model in TASKS.items():
+            for variant in ("ours", "twin"):
+                of_all = own[(own.model == model) & (own.variant == variant)]
+                by_seed = of_all.groupby("seed").value.mean()
+                mean, low, high = seed_interval(by_seed.to_numpy())
+                print(f"{name}, {model}, {variant}: R² {mean:.3f} [{low:.3f}, {high:.3f}], {len(by_seed)} seeds")
+                found[task][f"r2_{variant}"].append(mean)
+    return {
+        task: {k: round(statistics.mean(v), 3) if v else None for k, v in each.items()} for task, each in found.items()
+    }
+
+
+def main() -> None:
+    """Measure, then train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", nargs="*", default=[], help="NAME=FOLDER of prepared sessions; left out if not there")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rehearse", action="store_true", help="one small layer, to see that all of it runs")
+    given = parser.parse_args()
+    start = time.perf_counter()
+    bf16 = "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
+    found: dict[str, Any] = {"cpu": measure("cpu", bf16=bf16, repeats=given.repeats, rehearse=given.rehearse)}
+    cuda = torch.cuda.is_available()
+    found["cuda"] = measure("cuda", bf16=True, repeats=given.repeats, rehearse=given.rehearse) if cuda else None
+    print(f"timed in {time.perf_counter() - start:.0f} s", flush=True)
+    named = dict(pair.split("=", 1) for pair in given.data)
+    folders = {name: Path(folder) for name, folder in named.items() if layout.find_sessions(Path(folder))}
+    scores = r2(folders, given.out, seeds=given.seeds)
+    for device in ("cpu", "cuda"):
+        for task in TASKS:
+            if found[device] is not None:
+                found[device][task] |= scores[task]
+    print(json.dumps(found))
+
+
+def _cpu_flags() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
+
+
+if __name__ == "__main__":
+    main()
