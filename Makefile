@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install docs figures demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading
+.PHONY: install docs figures demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading screenshots
 
 install: .venv/.installed
 
@@ -12,6 +12,7 @@ install: .venv/.installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+	@echo 'next: $(BIN)/spikefield init FOLDER  # the folder of your recordings; or make demo'
 
 demo: install
 	$(BIN)/spikefield demo --out demo
@@ -47,6 +48,10 @@ bench-sim: install
 # Real recordings, three seeds: two and a half minutes on two cores for the rat on the track, most of an hour for all.
 bench-real: install
 	$(BIN)/python benchmarks/real.py $(SHARED) --out out/bench-real
+
+# What a browser shows of the pages, at a desk and on a phone, light and dark: out/screenshots. Needs chromium-driver.
+screenshots: install
+	SCREENSHOTS=out/screenshots $(BIN)/python -m pytest tests/report/test_browser.py
 
 bench-simulator: install
 	$(BIN)/python benchmarks/simulator.py

@@ -10,7 +10,7 @@ from fake_out import MEANS, prediction_arrays, results_table, run_record, write_
 from matplotlib.image import imread
 
 from spikefield.errors import InputError
-from spikefield.report.page import minus, write_report
+from spikefield.report.page import minus, unbroken, write_report
 
 EVIL = "<script>alert(1)</script>"
 
@@ -219,3 +219,8 @@ def test_arrays_that_do_not_fit_are_named(tmp_path):
 @pytest.mark.parametrize(("written", "shown"), [("-0.03", "−0.03"), ("[-0.1, 0]", "[−0.1, 0]"), ("sim-0", "sim-0")])
 def test_only_numbers_get_a_minus(written, shown):
     assert minus(written) == shown
+
+
+def test_names_and_scores_stay_on_one_line():
+    kept = unbroken("<b> ms-lfp reaches R² 0.47 (0.4 to −0.1)")
+    assert kept == '&lt;b&gt; <span class="keep">ms-lfp</span> reaches <span class="keep">R² 0.47</span> (0.4 to −0.1)'

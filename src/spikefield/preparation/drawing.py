@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#1c2127", "#5b6571", "#d6dae0"
 BLUE, ORANGE = "#0072b2", "#d55e00"
-_PAGE_COLORS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"}
+_PAGE_COLORS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", BLUE: "var(--blue)"}
 _WIDTH_IN = 4.3
 _STYLE: dict[Any, Any] = {
     "font.size": 9.5,

@@ -147,7 +147,7 @@ def _channel_map(field: Field, marked: set[str], name: str) -> Picture:
     odd = np.array([channel in marked for channel in field.channel_ids])
 
     def draw(axes: Axes) -> None:
-        drawn = axes.scatter(x, y, c=np.log10(np.maximum(size, 1e-30)), s=34, cmap="viridis", linewidths=0)
+        drawn = axes.scatter(x, y, c=np.log10(np.maximum(size, 1e-30)), s=34, cmap="viridis", edgecolors=MUTED, lw=0.6)
         axes.scatter(x[odd], y[odd], s=90, facecolors="none", edgecolors=ORANGE, linewidths=1.3)
         if len(x) <= _LABELS:
             for i in _apart(x, y):

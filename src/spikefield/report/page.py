@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import spikefield.files as files
 from spikefield.report import sections
@@ -58,6 +58,7 @@ def _page(experiment: Experiment, verdict: Verdict, pictures: Mapping[str, Pictu
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {"look": look, "minus": minus, "short_note": short_note}
+    environment.filters["unbroken"] = unbroken
     template = (resource_files("spikefield.report") / "page.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         verdict=verdict,
@@ -70,6 +71,11 @@ def _page(experiment: Experiment, verdict: Verdict, pictures: Mapping[str, Pictu
 def minus(text: str) -> str:
     """Write the minus of negative numbers as a minus, not as a hyphen; names keep their hyphens."""
     return re.sub(r"(?<![\w.-])-(?=\d)", "−", text)
+
+
+def unbroken(text: str) -> Markup:
+    """Escape a text and keep hyphened names, and R² with its number, on one line."""
+    return Markup(re.sub(r"\w+(?:-\w+)+|R² [−\d.]*\d", r'<span class="keep">\g<0></span>', str(escape(text))))
 
 
 def _drawings(picture: Picture) -> dict[str, Markup]:
