@@ -93,7 +93,7 @@ def test_our_own_mistakes_keep_their_traceback(command):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["disstill"], ["`command` must be one of demo, simulate", "got 'disstill'"]),
+        (["disstill"], ["`command` must be one of init, demo, simulate", "got 'disstill'"]),
         (["--verbose"], ["`command` must be one of", "got '--verbose'"]),
         (["simulate"], ["arguments are required: out", "`spikefield simulate --help` lists the flags"]),
         (["simulate", "--out", "x", "--minuts", "3"], ["--minuts"]),
@@ -219,12 +219,24 @@ def test_ctrl_c_leaves_no_traceback():
     assert err == "spikefield: interrupted; run the same command again to continue\n"
 
 
+HEAVY = {
+    *("torch", "torch_brain", "lightning", "ray", "sklearn", "matplotlib", "pandas"),
+    *("numpy", "scipy", "h5py", "jsonargparse"),
+}
+
+
+def test_an_import_is_quick():
+    show = "import sys; import spikefield; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
 def test_help_is_quick():
     show = "import sys; from spikefield.cli import main; main(['--help']); main(['--version']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
     *_, version, modules = done.stdout.splitlines()
     assert version[0].isdigit()
-    assert not {"torch", "numpy", "h5py", "ray", "jsonargparse", "matplotlib"} & set(modules.split())
+    assert not HEAVY & set(modules.split())
     assert all(f"  {name} " in done.stdout for name in cli.COMMANDS)
 
 

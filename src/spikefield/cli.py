@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin
 from spikefield.errors import InputError
 
 COMMANDS = {
+    "init": ("spikefield.experiments.init", "look at a folder of recordings and write experiment.yaml for it"),
     "demo": ("spikefield.experiments.commands", "simulate four sessions and run the whole experiment on them"),
     "simulate": ("spikefield.experiments.commands", "write simulated recordings"),
     "download": ("spikefield.preparation.commands", "list or fetch the files of a public data set"),
@@ -38,6 +39,8 @@ COMMANDS = {
     "reproduce": ("spikefield.experiments.reproduce", "run one of the paper's experiments, all its variants"),
     "audit": ("spikefield.experiments.audit", "re-check a finished experiment for leaks, one line a check"),
     "report": ("spikefield.experiments.commands", "write an experiment's report again"),
+    "doctor": ("spikefield.experiments.doctor", "say what this machine offers, and what an installation lacks"),
+    "completion": ("spikefield.completion", "print a script that lets the shell complete commands and flags"),
 }
 _DEFAULT_PRESET = "quick"
 _LARGEST_CONFIG_BYTES = 1 << 20
@@ -61,9 +64,8 @@ def _run(name: str, flags: list[str]) -> int:
     warnings.showwarning = _show_warning
     try:
         if name not in COMMANDS:
-            raise InputError(f"`command` must be one of {', '.join(COMMANDS)}, got {name!r}.")
-        function = getattr(importlib.import_module(COMMANDS[name][0]), name)
-        return _call(name, function, [_underscored(flag) for flag in flags])
+            raise InputError(f"`command` must be one of {', '.join(COMMANDS)}, got {name!r}. See `spikefield --help`.")
+        return _call(name, _function(name), [_underscored(flag) for flag in flags])
     except InputError as error:
         return _fail(str(error), status=2)
     except KeyboardInterrupt as error:
@@ -74,6 +76,10 @@ def _run(name: str, flags: list[str]) -> int:
             raise
         where = error.filename if error.filename is not None else "a file"
         return _fail(f"{where}: {error.strerror}. Check the path, its rights and the disk.", status=2)
+
+
+def _function(name: str) -> Callable[..., int | None]:
+    return getattr(importlib.import_module(COMMANDS[name][0]), name)
 
 
 def _underscored(flag: str) -> str:
@@ -96,15 +102,32 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
 
 def _call(name: str, function: Callable[..., int | None], flags: list[str]) -> int:
     """Parse the flags by the function's signature, call it and return its exit status; most return None for 0."""
+    parameters = inspect.signature(function, eval_str=True).parameters
+    flags = _switched(flags, parameters)
+    parser = _parser_of(name, function, preset=_preset(flags) if "config" in parameters else None)
+    try:
+        values = vars(parser.instantiate(parser.parse_args(flags)))
+    except InputError:
+        raise
+    except (ArgumentError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{error}. `spikefield {name} --help` lists the flags.") from error
+    return function(**_arguments(values, parameters)) or 0
+
+
+def parser_of(name: str) -> Any:
+    """Return the parser of a command, a jsonargparse one, with the defaults of the code and not of a preset."""
+    return _parser_of(name, _function(name), preset=None)
+
+
+def _parser_of(name: str, function: Callable[..., int | None], *, preset: Path | None) -> Any:
     from jsonargparse import ArgumentParser
 
     parameters = inspect.signature(function, eval_str=True).parameters
-    flags = _switched(flags, parameters)
     lists = {p: item for p in parameters if (item := _item_type(parameters[p].annotation)) is not None}
     parser = ArgumentParser(
         prog=f"spikefield {name}",
         description=(inspect.getdoc(function) or "").split("\n", 1)[0],
-        default_config_files=[str(_preset(flags))] if "config" in parameters else [],
+        default_config_files=[] if preset is None else [str(preset)],
         exit_on_error=False,
     )
     positional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -115,13 +138,7 @@ def _call(name: str, function: Callable[..., int | None], flags: list[str]) -> i
         _add_one(parser, f"--{parameter.name}", parameter, lists, function)
     if "config" in parameters:
         _add_config(parser)
-    try:
-        values = vars(parser.instantiate(parser.parse_args(flags)))
-    except InputError:
-        raise
-    except (ArgumentError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{error}. `spikefield {name} --help` lists the flags.") from error
-    return function(**_arguments(values, parameters)) or 0
+    return parser
 
 
 def _switched(flags: list[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:

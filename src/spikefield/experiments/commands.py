@@ -20,6 +20,7 @@ from spikefield.experiments import outputs, scoring
 from spikefield.experiments.corpus import Corpus, check_as_learned, read_corpus, read_corpus_for, same_channels
 from spikefield.experiments.workspace import content_key
 from spikefield.models.encoder import MODALITIES
+from spikefield.next_step import tell_next
 from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.recordings import session as layout
 from spikefield.recordings.simulator import SimulatorConfig, ceiling_r2, simulate_sessions
@@ -33,6 +34,8 @@ from spikefield.training.stages import pretrain as train_autoencoder
 from spikefield.windows.binned import BinnedSession
 
 log = logging.getLogger("spikefield")
+
+_ENOUGH_SEEDS = 3
 
 
 def simulate(*, out: Path, sessions: int = 4, subjects: int = 1, minutes: float = 5.0, seed: int = 0) -> None:
@@ -91,6 +94,9 @@ def experiment(
     )
     _print_summary(out)
     print(f"report: {report_path}")
+    if len(seeds) < _ENOUGH_SEEDS:
+        print("try: the same command with --seeds 0 1 2, which keeps what is finished and shows how far results vary")
+    tell_next("audit", out, after="re-checks it all for leaks")
 
 
 def demo(*, out: Path = Path("demo"), config: ExperimentConfig, seeds: list[int] = [0]) -> None:  # noqa: B006

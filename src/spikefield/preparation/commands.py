@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
 import spikefield.files as files
 from spikefield.errors import DroppedDataWarning, InputError
+from spikefield.next_step import tell_next
 from spikefield.preparation import parallel
 from spikefield.preparation.finding import counted, some
 from spikefield.preparation.recipe import PrepareConfig, list_sources, marks, place_of, unchanged
@@ -24,6 +27,8 @@ from spikefield.recordings.readers import format_inspection, inspect_file, sourc
 from spikefield.recordings.readers.guard import address
 
 log = logging.getLogger("spikefield")
+
+_CONFIG = Path("experiment.yaml")
 
 
 def prepare(
@@ -115,6 +120,7 @@ def _conclude(outcomes: Sequence[Outcome], out: Path, n_unchanged: int) -> None:
             f"{len(failed)} of {len(outcomes) + n_unchanged} recordings failed: {names}. The reasons stand above; "
             "mend them and run the same command again, which leaves the others alone."
         )
+    tell_next("validate", out)
 
 
 def validate(data: Path, *, out: Path | None = None) -> None:
@@ -138,6 +144,24 @@ def validate(data: Path, *, out: Path | None = None) -> None:
         files.write_json(out / "validation.json", content)
         print(f"page: {write_page(verdicts, together, out / 'validation.html')}")
     _refuse_unusable(verdicts)
+    if not data.is_file():
+        _tell_experiment(data)
+
+
+def _tell_experiment(data: Path) -> None:
+    """Say how an experiment on these sessions starts: by the file that `init` wrote here before, or by `init`."""
+    if _CONFIG.is_file() and _data_of(_CONFIG) == data:
+        tell_next("experiment", "--config", _CONFIG)
+    else:
+        tell_next("init", data)
+
+
+def _data_of(config: Path) -> Path | None:
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError):  # `experiment` says what is wrong with it
+        return None
+    return Path(str(content["data"])) if isinstance(content, dict) and "data" in content else None
 
 
 def _refuse_unusable(verdicts: Sequence[Verdict]) -> None:
