@@ -1,5 +1,6 @@
-"""How the site is built: Sphinx reads the Markdown pages here, and the reference that `generate.py` writes from the code."""
+"""How the site is built: Sphinx reads the pages here, and the reference that `generate.py` writes from the code."""
 
+import re
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +15,8 @@ project = "spikefield"
 author = "The spikefield authors"
 project_copyright = author
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
-suppress_warnings = [
-    "toc.empty_glob",  # pages that may come later
-    "ref.python",  # two classes of one name, told apart by their module
-]
+exclude_patterns = ["generated/*.md"]  # parts of pages
+suppress_warnings = ["ref.python"]  # two classes of one name, told apart by their module
 
 html_theme = "furo"
 html_title = "spikefield"
@@ -63,6 +61,13 @@ def _open(shown: list[str]) -> bool:
     return since == "::"
 
 
+def without_empty_patterns(_app: Any, docname: str, source: list[str]) -> None:
+    """Drop the patterns of the navigation that match no page yet."""
+    if docname == "index":
+        lines = source[0].split("\n")
+        source[0] = "\n".join(s for s in lines if not re.fullmatch(r"[\w/]+\*", s) or [*HERE.glob(f"{s}.*")])
+
+
 def left_out(_app: Any, _what: str, _name: str, item: Any, skip: bool, _options: Any) -> bool | None:
     """Leave out the numbered fields of named tuples, which their signature shows."""
     return True if (getattr(item, "__doc__", None) or "").startswith("Alias for field number") else None
@@ -71,5 +76,6 @@ def left_out(_app: Any, _what: str, _name: str, item: Any, skip: bool, _options:
 def setup(app: Any) -> None:
     """Write the generated pages, and tell Sphinx what to do with docstrings."""
     generate.write(HERE)
+    app.connect("source-read", without_empty_patterns)
     app.connect("autodoc-process-docstring", indented_as_it_stands, priority=400)
     app.connect("autodoc-skip-member", left_out)

@@ -3,13 +3,15 @@
 `conf.py` calls `write` before Sphinx reads; what is written lies in `docs/generated` and is not kept in git.
 """
 
+import ast
 import contextlib
 import importlib
 import io
 import os
 import pkgutil
+import re
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -26,8 +28,9 @@ _PAGES = ("spikefield.recordings.readers", "spikefield.recordings.simulator")
 def write(docs: Path) -> None:
     """Write all generated pages under `docs/generated`."""
     out = docs / "generated"
-    _keep(out / "cli.md", cli_page())
-    _keep(out / "config.md", config_page())
+    _keep(out / "commands.md", commands_page())
+    _keep(out / "configuration.md", configuration_page())
+    _keep(out / "benchmarks.md", benchmarks_table(docs.parent))
     for name, text in api_pages().items():
         _keep(out / "api" / f"{name}.rst", text)
     for script in sorted((docs.parent / "examples" / "tutorials").glob("*.py")):
@@ -77,9 +80,9 @@ def _api_page(page: str, modules: list[str]) -> str:
     return "\n".join(parts)
 
 
-def cli_page() -> str:
+def commands_page() -> str:
     """Return the help of every command, as the command prints it."""
-    parts = ["# Commands\n", "What each command prints with `--help`.\n", _block(_printed())]
+    parts = [_block(_printed())]
     for name, (module, _) in cli.COMMANDS.items():
         about = getattr(importlib.import_module(module), name).__doc__.split("\n", 1)[0]
         parts.append(f"## {name}\n\n{about}\n\n{_block(_printed(name))}")
@@ -105,7 +108,7 @@ def _block(text: str, language: str = "text") -> str:
     return f"```{language}\n{text.rstrip()}\n```\n"
 
 
-def config_page() -> str:
+def configuration_page() -> str:
     """Return every field of the configuration with its type, its default and its value in each preset."""
     presets = {name: dict(_leaves(ExperimentConfig, load_preset(name))) for name in PRESETS}
     head = ["flag", "type", *PRESETS]
@@ -115,13 +118,7 @@ def config_page() -> str:
     ]
     table = "\n".join(_row(cells) for cells in (head, ["---"] * len(head), *rows))
     files = "\n".join(f"### {p}\n\n{_block(preset_path(p).read_text(), 'yaml')}" for p in PRESETS)
-    return (
-        "# Configuration\n\n"
-        "Every field of `ExperimentConfig` is a flag of the commands that train, and a key of a YAML file given by\n"
-        "`--config`. A preset is such a file; a file wins over the preset, a flag over both. Here each flag with its\n"
-        f"value in the four presets; `None` is worked out from the data, as said below.\n\n{table}\n\n"
-        f"## What the fields mean\n\n{_meanings()}\n## The presets as they are\n\n{files}"
-    )
+    return f"{table}\n\n## What the fields mean\n\n{_meanings()}\n## The presets as they are\n\n{files}"
 
 
 def _meanings() -> str:
@@ -148,23 +145,38 @@ def _leaves(kind: type, value: Any, prefix: str = "") -> Iterator[tuple[str, tup
         if is_dataclass(held):
             yield from _leaves(type(held), held, f"{prefix}{one.name}.")
         else:
-            yield prefix + one.name, (_type_name(hints[one.name], one), held)
+            yield prefix + one.name, (_type_name(hints[one.name]), held)
 
 
-def _type_name(hint: Any, one: Field) -> str:
-    required = one.default is MISSING and one.default_factory is MISSING
-    name = hint.__name__ if isinstance(hint, type) else str(hint)
-    for long in ("spikefield.", "typing.", "collections.abc."):
-        name = name.replace(long, "")
-    return name.split(".")[-1] + (" (required)" if required else "") if "|" not in name else _alternatives(name)
-
-
-def _alternatives(name: str) -> str:
-    return " or ".join(part.strip().split(".")[-1] for part in name.split("|"))
+def _type_name(hint: Any) -> str:
+    """Return a type as it is written, without its modules; alternatives joined by "or", since `|` ends a cell."""
+    name = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", name).replace(" | ", " or ")
 
 
 def _value(held: Any) -> str:
     return f"`{held:g}`" if isinstance(held, float) else f"`{held}`" if held != "–" else "–"
+
+
+def benchmarks_table(root: Path) -> str:
+    """Return every target of the Makefile that runs a benchmark, with what its script and its comment say."""
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    found = re.findall(r"((?:^# .*\n)*)^([\w-]+): install\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)
+    rows = [
+        [f"`make {target}`", f"[`{script}`](../{script})", _first_line(root / script), _comment(comment)]
+        for comment, target, recipe in found
+        for script in re.findall(r"benchmarks/\w+\.py", recipe)
+    ]
+    head = ["command", "script", "what it does", "how long"]
+    return "\n".join(_row(cells) for cells in (head, ["---"] * len(head), *rows)) + "\n"
+
+
+def _first_line(script: Path) -> str:
+    return (ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or "").split("\n", 1)[0]
+
+
+def _comment(text: str) -> str:
+    return " ".join(line.removeprefix("# ") for line in text.splitlines())
 
 
 def _row(cells: list[str]) -> str:

@@ -1,12 +1,13 @@
 """Every command and code block of the README runs as it stands."""
 
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import markdown_pages
+from markdown_pages import blocks
 from spikefield import cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -14,13 +15,8 @@ MAKEFILE = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8
 TINY = "pretraining: {epochs: 1, min_steps: 0}\ndistilling: {epochs: 1, min_steps: 0}\n"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
 def commands(program: str) -> list[list[str]]:
-    lines = [line.split("#", 1)[0].strip() for block in blocks("bash") for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line.startswith(f"{program} ")]
+    return [line for block in blocks(README, "bash") for line in markdown_pages.commands(block, program)]
 
 
 def arrays(seed: int) -> dict:
@@ -39,7 +35,7 @@ def arrays(seed: int) -> dict:
 
 def test_python_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for block in blocks("python"):
+    for block in blocks(README, "python"):
         exec(compile(block, "README.md", "exec"), {})
     assert list(tmp_path.rglob("*.h5"))
 
