@@ -197,7 +197,8 @@ def _check_depth(config: dict[str, Any], n_tensors: int) -> None:
     for transformer in transformers:
         if not 0 <= int(transformer.get("n_layers", 0)) <= n_tensors:
             raise InputError(
-                f"`n_layers` {transformer['n_layers']} is more than the weights hold, which are {n_tensors}"
+                f"`n_layers` {transformer['n_layers']} is more than the weights hold, which are {n_tensors}. "
+                "Fetch the model again."
             )
 
 

@@ -55,12 +55,17 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         if self.window_s is not None and self.window_s <= 0:
-            raise InputError(f"`window_s` must be a positive number of seconds, got {self.window_s}.")
+            raise InputError(
+                f"`window_s` must be a positive number of seconds, got {self.window_s}. Leave it out for the default."
+            )
         if self.attention_s <= 0:
-            raise InputError(f"`attention_s` must be a positive number of seconds, got {self.attention_s}.")
+            raise InputError(
+                f"`attention_s` must be a positive number of seconds, got {self.attention_s}. Give about 1."
+            )
         if self.look_ahead_bins < 0 or (self.look_ahead_bins and not self.causal):
             raise InputError(
-                f"`look_ahead_bins` must be 0 or more, and 0 unless `causal` is set, got {self.look_ahead_bins}."
+                f"`look_ahead_bins` must be 0 or more, and 0 unless `causal` is set, got {self.look_ahead_bins}. "
+                "Set `causal: true`, or leave it at 0."
             )
 
 
@@ -71,7 +76,7 @@ def preset_path(name: str) -> Path:
         InputError: no such preset.
     """
     if name not in PRESETS:
-        raise InputError(f"`preset` must be one of {PRESETS}, got {name!r}.")
+        raise InputError(f"`preset` must be one of {PRESETS}, got {name!r}. Name one of them.")
     return Path(__file__).parent / "configs" / f"{name}.yaml"
 
 

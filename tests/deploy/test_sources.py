@@ -354,8 +354,8 @@ def test_a_map_orders_scales_and_says_what_is_missing(tmp_path):
     [
         ("from,to\n", "first line must be source,model"),
         ("source,model\n", "names no channel"),
-        ("source,model\nx,q\n", "line 2: the model has no channel 'q'. It has a, b"),
-        ("source,model\nq,a\n", "line 2: rig has no channel 'q'. It has x, y"),
+        ("source,model\nx,q\n", "line 2: the model has no channel 'q'; it has a, b"),
+        ("source,model\nq,a\n", "line 2: rig has no channel 'q'; it has x, y"),
         ("source,model\nx,a\ny,a\n", "line 3: channel 'a' of the model stands here a second time"),
         ("source,model,scale\nx,a,zero\n", "`scale` must be a number other than 0, got 'zero'"),
         ("source,model\nx\n", "the model has no channel ''"),

@@ -88,7 +88,7 @@ def write_yaml(path, **content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"variants": {"one": {"modelz": []}}}, "does not know 'modelz'. Allowed: models, supervised"),
+        ({"variants": {"one": {"modelz": []}}}, "does not know 'modelz'. Use only models, supervised"),
         (
             {"variants": {"one": {"distill_on": "last"}}},
             "`distill_on` must be first, each held out or a positive number",

@@ -231,7 +231,7 @@ def test_without_a_stated_checksum_the_size_decides(archive, tmp_path):
     [
         (lambda a, f: fetch("flint", [], f), r"needs a login .* docs/flint\.md"),
         (lambda a, f: fetch("mekin", [], f), "must be one of makin, gallego, perich, got 'mekin'"),
-        (lambda a, f: fetch("makin", ["x.mat"], f, page=page(a)), "no file 'x.mat'. It has 2: indy_1_01.mat"),
+        (lambda a, f: fetch("makin", ["x.mat"], f, page=page(a)), "no file 'x.mat'. Name some of its 2: indy_1_01.mat"),
         (lambda a, f: fetch("makin", [], f, page=a.root + "/records/404"), "the archive does not answer"),
         (lambda a, f: fetch("makin", [], f, page="http://127.0.0.1:1/records/1"), "the archive does not answer"),
         (lambda a, f: fetch("makin", [], f / "there" / "no", page=page(a)), "cannot be written"),

@@ -408,7 +408,7 @@ def test_configs_go_through_plain_values():
         ({"steps": [], "x": 1}, "one list `steps`"),
         ({"steps": []}, "bins exactly once"),
         ({"steps": [{"step": "smooth"}]}, "must be one of anti_alias, band_pass"),
-        ({"steps": [{"step": "notch", "mains": 50}]}, "does not know 'mains'. Allowed: mains_hz, quality, form"),
+        ({"steps": [{"step": "notch", "mains": 50}]}, "does not know 'mains'. Use only mains_hz, quality, form"),
         ({"steps": [{"step": "notch", "mains_hz": 55}]}, "50, 60 or null"),
         ({"steps": [{"step": "notch", "form": "acausal"}]}, "causal, zero_phase"),
         ({"steps": ["bins"]}, "mapping"),

@@ -37,9 +37,12 @@ class RecursiveReadout:
     ) -> None:
         penalties = np.broadcast_to(np.asarray(penalty, np.float64), len(start.weights))
         if not (np.isfinite(penalties) & (penalties > 0)).all():
-            raise InputError(f"`penalty` must be positive, got {penalty}.")
+            raise InputError(f"`penalty` must be positive, got {penalty}. Leave it out for the default.")
         if memory_bins is not None and not memory_bins > 1:
-            raise InputError(f"`memory_bins` must be more than 1 bin, or None for all, got {memory_bins}.")
+            raise InputError(
+                f"`memory_bins` must be more than 1 bin, or None for all, got {memory_bins}. "
+                "Give about a minute of bins."
+            )
         self._weights = np.vstack([start.weights, start.intercept]).astype(np.float64)
         intercept = penalties.mean() * 1e-6  # hardly held: the mean may drift
         self._inverse = np.diag(1 / np.append(penalties, intercept))
@@ -114,7 +117,8 @@ class KalmanSmoother:
         """
         if decoded.shape != behavior.shape:
             raise InputError(
-                f"`decoded` and `behavior` must be the same bins, got {decoded.shape} and {behavior.shape}."
+                f"`decoded` and `behavior` must be the same bins, got {decoded.shape} and {behavior.shape}. "
+                "Give both bin for bin."
             )
         known = np.isfinite(np.hstack([behavior, decoded])).all(axis=1).astype(bool, copy=False)
         pairs = known[1:] & known[:-1]

@@ -50,7 +50,9 @@ def match_channels(
         InputError: number, names or order differ and no map says how they belong together, or the map does not fit.
     """
     if not np.isfinite(scale) or scale == 0:
-        raise InputError(f"`scale` must be a number other than 0, got {scale}. 1 leaves the samples as they are.")
+        raise InputError(
+            f"`scale` must be a number other than 0, got {scale}. Give 1 to leave the samples as they are."
+        )
     matched = _by_file(path, source, channel_ids) if path else _by_name(source, channel_ids)
     return replace(matched, scale=matched.scale * scale)
 
@@ -79,9 +81,13 @@ def _by_file(path: Path, source: Source, channel_ids: tuple[str, ...]) -> Channe
         where = f"{path}, line {number}"
         theirs, ours = (row.get(key) or "" for key in ("source", "model"))
         if ours not in channel_ids:
-            raise InputError(f"{where}: the model has no channel {ours!r}. It has {_some(channel_ids)}.")
+            raise InputError(
+                f"{where}: the model has no channel {ours!r}; it has {_some(channel_ids)}. Name one of these."
+            )
         if theirs not in source_ids:
-            raise InputError(f"{where}: {source.name} has no channel {theirs!r}. It has {_some(source_ids)}.")
+            raise InputError(
+                f"{where}: {source.name} has no channel {theirs!r}; it has {_some(source_ids)}. Name one of these."
+            )
         place = channel_ids.index(ours)
         if column[place] >= 0:
             raise InputError(f"{where}: channel {ours!r} of the model stands here a second time. Remove one line.")
@@ -98,9 +104,15 @@ def _rows(path: Path) -> list[dict[str, str]]:
             reader = csv.DictReader(file, skipinitialspace=True)
             rows, found = list(reader), reader.fieldnames or []
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable CSV ({' '.join(str(error).split())[:100]}).") from error
+        raise InputError(
+            f"{path}: not a readable CSV ({' '.join(str(error).split())[:100]}). "
+            "Write one line a channel below `source,model,scale`."
+        ) from error
     if not {"source", "model"} <= set(found) or not set(found) <= {"source", "model", "scale"}:
-        raise InputError(f"{path}: its first line must be source,model or source,model,scale, got {','.join(found)!r}.")
+        raise InputError(
+            f"{path}: its first line must be source,model or source,model,scale, got {','.join(found)!r}. "
+            "Write that line first."
+        )
     return rows
 
 
@@ -112,7 +124,9 @@ def _scale(text: str | None, where: str) -> float:
     except ValueError:
         value = float("nan")
     if not np.isfinite(value) or value == 0:
-        raise InputError(f"{where}: `scale` must be a number other than 0, got {text!r}.")
+        raise InputError(
+            f"{where}: `scale` must be a number other than 0, got {text!r}. Write 1 to leave the samples as they are."
+        )
     return value
 
 

@@ -145,7 +145,10 @@ def adapt(
         names = decoder.behavior_names
         if lacking := [name for name in names if name not in source.truth.names]:
             there = ", ".join(source.truth.names)
-            raise InputError(f"{data}: lacks {lacking[0]!r}, which the model decodes; it holds {there}.")
+            raise InputError(
+                f"{data}: lacks {lacking[0]!r}, which the model decodes; it holds {there}. "
+                "Give a recording with the same behaviour."
+            )
         z, times_s = _represented(decoder, source, _matched(decoder, source, channel_map, scale))
         columns = [source.truth.names.index(name) for name in names]
         behavior = source.truth.at(times_s)[:, columns]

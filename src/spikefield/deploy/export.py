@@ -78,7 +78,8 @@ def export_onnx(model: Model, session_id: str, out: Path, *, int8: bool) -> list
                 error = _error(blob, kind, model, session_id)
                 if not (error <= TOLERANCE or "int8" in name):
                     raise InputError(
-                        f"{name} differs from the network by {error:.1e} of its spread. Please report this."
+                        f"{name} differs from the network by {error:.1e} of its spread. "
+                        "Report this with the versions that `spikefield doctor` prints."
                     )
                 (folder / name).write_bytes(blob)
                 done.append(Exported(name, error))

@@ -41,10 +41,13 @@ class LiveConfig:
     def __post_init__(self) -> None:
         if self.on_trouble not in get_args(TroublePolicy):
             raise InputError(
-                f"`on_trouble` must be one of {', '.join(get_args(TroublePolicy))}, got {self.on_trouble!r}."
+                f"`on_trouble` must be one of {', '.join(get_args(TroublePolicy))}, got {self.on_trouble!r}. "
+                "Choose one of them."
             )
         if not self.stall_s > 0:
-            raise InputError(f"`stall_s` must be a positive number of seconds, got {self.stall_s}.")
+            raise InputError(
+                f"`stall_s` must be a positive number of seconds, got {self.stall_s}. Leave it out for the default."
+            )
 
 
 @dataclass(frozen=True)

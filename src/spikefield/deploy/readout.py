@@ -47,5 +47,7 @@ def chain_of_session(model: Model, session_id: str) -> FittedChain:
     """
     if session_id not in model.chains:
         known = ", ".join(sorted(model.chains)) or "none"
-        raise InputError(f"`session_id` {session_id!r} has no signal chain in the model, which knows {known}.")
+        raise InputError(
+            f"`session_id` {session_id!r} has no signal chain in the model, which knows {known}. Name one of these."
+        )
     return model.chains[session_id]

@@ -25,7 +25,9 @@ class ChannelRepair:
 
     def __init__(self, policy: BadPolicy | str, used: Bool[np.ndarray, " channel"]) -> None:
         if policy not in get_args(BadPolicy):
-            raise InputError(f"`bad` must be one of {', '.join(get_args(BadPolicy))}, got {policy!r}.")
+            raise InputError(
+                f"`bad` must be one of {', '.join(get_args(BadPolicy))}, got {policy!r}. Choose one of them."
+            )
         self.policy = policy
         self._used = used
         self._bad = np.zeros(len(used), bool)

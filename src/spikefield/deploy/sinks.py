@@ -180,7 +180,11 @@ class Writer:
             self._sink.close()
         except (InputError, OSError) as error:
             with self._changed:
-                self.error = error if isinstance(error, InputError) else InputError(f"the sink failed: {error}.")
+                self.error = (
+                    error
+                    if isinstance(error, InputError)
+                    else InputError(f"the sink failed: {error}. Check where it writes, and start again.")
+                )
                 self.dropped += len(self._waiting) + 1
                 self._waiting.clear()
 

@@ -91,7 +91,9 @@ class FileSource(Source):
 
     def __init__(self, session: Data, *, speed: float = 1.0) -> None:
         if not 0 <= speed < math.inf:
-            raise InputError(f"`speed` must be 0 or more, got {speed}. 1 is true speed, 0 as fast as it is decoded.")
+            raise InputError(
+                f"`speed` must be 0 or more, got {speed}. Give 1 for true speed, 0 for as fast as it is decoded."
+            )
         if not layout.has_lfp(session):
             raise InputError(f"session {session.session.id!r} holds no field potential to replay. Choose another file.")
         self.name = str(session.session.id)

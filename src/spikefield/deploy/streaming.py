@@ -62,9 +62,11 @@ class StreamingDecoder:
         smoother: KalmanSmoother | None = None,
     ) -> None:
         if on_gap not in get_args(GapPolicy):
-            raise InputError(f"`on_gap` must be one of {', '.join(get_args(GapPolicy))}, got {on_gap!r}.")
+            raise InputError(
+                f"`on_gap` must be one of {', '.join(get_args(GapPolicy))}, got {on_gap!r}. Choose one of them."
+            )
         if not 0 <= max_bridge_ms < float("inf"):
-            raise InputError(f"`max_bridge_ms` must be 0 or more, got {max_bridge_ms}.")
+            raise InputError(f"`max_bridge_ms` must be 0 or more, got {max_bridge_ms}. Give 0 to bridge no gap.")
         self._chain = chain_of_session(model, session_id)
         self.session_id = session_id
         self.channel_ids = self._chain.channel_ids
@@ -144,11 +146,12 @@ class StreamingDecoder:
         """
         if unknown := [c for c in bad if c not in self.channel_ids]:
             raise InputError(
-                f"`bad`: {unknown[0]!r} is not one of the model's channels: {', '.join(self.channel_ids)}."
+                f"`bad`: {unknown[0]!r} is not one of the model's channels: {', '.join(self.channel_ids)}. "
+                "Name channels of the model."
             )
         marked = np.isin(self.channel_ids, list(bad))
         if not (self._used & ~marked).any():
-            raise InputError("`bad` must leave at least one good channel, got all of them.")
+            raise InputError("`bad` must leave at least one good channel, got all of them. Leave one out of the list.")
         self._repair.set_bad(marked)
 
     def check_source(self, *, channel_ids: Sequence[str] | None = None, rate_hz: float | None = None) -> None:
@@ -221,7 +224,10 @@ class StreamingDecoder:
 
     def _take_timed(self, rows: np.ndarray, times_s: np.ndarray) -> None:
         if times_s.shape != (len(rows),):
-            raise InputError(f"`times_s` must be one time a sample, got shape {times_s.shape} for {len(rows)} samples.")
+            raise InputError(
+                f"`times_s` must be one time a sample, got shape {times_s.shape} for {len(rows)} samples. "
+                "Give one for each row of `samples`."
+            )
         n_taken = 0
         for piece in self._times.cut(times_s):
             if piece.missing is None:

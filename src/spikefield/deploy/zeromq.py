@@ -141,16 +141,23 @@ def _header(frame: bytes, name: str) -> dict[str, Any]:
             error
         )
     if not isinstance(header, dict):
-        raise InputError(f"{name}: a message's first frame must be a JSON object, got {str(header)[:60]}.")
+        raise InputError(
+            f"{name}: a message's first frame must be a JSON object, got {str(header)[:60]}. Check the publisher."
+        )
     if header.get("end"):
         return header
     for field in ("first_sample", "rate_hz", "shape", "dtype"):
         if field not in header:
-            raise InputError(f"{name}: a message lacks `{field}`; it must hold first_sample, rate_hz, shape, dtype.")
+            raise InputError(
+                f"{name}: a message lacks `{field}`; it must hold first_sample, rate_hz, shape, dtype. "
+                "Add it to every message."
+            )
     for field in ("first_sample", "rate_hz", *(["time_s"] if "time_s" in header else [])):
         value = header[field]
         if not isinstance(value, int | float) or not math.isfinite(value) or (field == "rate_hz" and value <= 0):
-            raise InputError(f"{name}: a message's `{field}` must be a finite number, got {value!r}.")
+            raise InputError(
+                f"{name}: a message's `{field}` must be a finite number, got {value!r}. Check the publisher."
+            )
     return header
 
 
@@ -159,15 +166,19 @@ def _samples(header: dict[str, Any], frames: Sequence[bytes], name: str) -> np.n
     try:
         dtype = np.dtype(said)
     except TypeError as error:
-        raise InputError(f"{name}: `dtype` must be a numpy number such as '<f4', got {said!r}.") from error
+        raise InputError(
+            f"{name}: `dtype` must be a numpy number such as '<f4', got {said!r}. Check the publisher."
+        ) from error
     if dtype.kind not in "iuf":
-        raise InputError(f"{name}: `dtype` must be an integer or a float, got {said!r}.")
+        raise InputError(f"{name}: `dtype` must be an integer or a float, got {said!r}. Send float32 as '<f4'.")
     if not (isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and n > 0 for n in shape)):
-        raise InputError(f"{name}: `shape` must be [samples, channels], got {shape!r}.")
+        raise InputError(f"{name}: `shape` must be [samples, channels], got {shape!r}. Check the publisher.")
     expected = shape[0] * shape[1] * dtype.itemsize
     if len(frames) != 2 or len(frames[1]) != expected or expected > _LARGEST_BLOCK_BYTES:
         got = f"{len(frames)} frames, {len(frames[-1])} bytes in the last"
-        raise InputError(f"{name}: {shape} of {said} must be one frame of {expected} bytes, got {got}.")
+        raise InputError(
+            f"{name}: {shape} of {said} must be one frame of {expected} bytes, got {got}. Check the publisher."
+        )
     return np.frombuffer(frames[1], dtype).reshape(shape)
 
 

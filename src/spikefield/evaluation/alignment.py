@@ -36,7 +36,9 @@ def debiased_cka(x: Float[np.ndarray, "bin dim_x"], y: Float[np.ndarray, "bin di
     """
     x, y = (_checked(z) - z.mean(0, dtype=np.float64) for z in (x, y))
     if len(x) < 4:
-        raise InputError(f"`x` and `y` must hold at least 4 bins for the unbiased estimator, got {len(x)}.")
+        raise InputError(
+            f"`x` and `y` must hold at least 4 bins for the unbiased estimator, got {len(x)}. Give more bins."
+        )
     return _cosine(_hsic(x, y), _hsic(x, x), _hsic(y, y))
 
 
@@ -64,7 +66,9 @@ def retrieval(
             "Map one space onto the other first."
         )
     if not 1 <= top <= len(queries):
-        raise InputError(f"`top` must be 1 to {len(queries)}, the number of bins, got {top}.")
+        raise InputError(
+            f"`top` must be 1 to {len(queries)}, the number of bins, got {top}. Lower it, or give more bins."
+        )
     queries, candidates = _unit(_checked(queries)), _unit(_checked(candidates))
     hits = 0.0
     for first in range(0, len(queries), _ROWS_AT_ONCE):

@@ -58,7 +58,10 @@ def embed(
     cut = _windows if reach is None else partial(_causal_windows, reach=reach)
     windows = sorted((w for s in stretches for w in cut(*s, window_bins)), key=lambda w: w.first - w.last)
     if not windows:
-        raise InputError(f"session {session.session_id!r} has no stretch of {', '.join(kinds)} time to represent.")
+        raise InputError(
+            f"session {session.session_id!r} has no stretch of {', '.join(kinds)} time to represent. "
+            "Bring a longer recording, or other blocks."
+        )
     batch_windows = max(1, batch_windows * window_bins // max(windows[0].last - windows[0].first, window_bins))
     modalities = {"spikes": session.counts, "lfp": session.lfp}
     dataset = WindowDataset([session], modalities=tuple(m for m, held in modalities.items() if held is not None))

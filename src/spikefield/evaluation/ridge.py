@@ -59,7 +59,9 @@ class Readout:
         """
         names = {f.name for f in fields(cls)}
         if set(arrays) != names:
-            raise InputError(f"a readout must hold the arrays {sorted(names)}, got {sorted(arrays)}.")
+            raise InputError(
+                f"a readout must hold the arrays {sorted(names)}, got {sorted(arrays)}. Fit the readout again."
+            )
         return cls(**{name: np.asarray(array, np.float64) for name, array in arrays.items()})
 
 
@@ -96,7 +98,10 @@ def fit_readout(
 
 def _check(features: np.ndarray, behavior: np.ndarray) -> None:
     if len(features) != len(behavior):
-        raise InputError(f"`features` and `behavior` must be the same bins, got {len(features)} and {len(behavior)}.")
+        raise InputError(
+            f"`features` and `behavior` must be the same bins, got {len(features)} and {len(behavior)}. "
+            "Give one row of each a bin."
+        )
     if not np.isfinite(features).all():
         bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
         raise InputError(

@@ -92,7 +92,7 @@ def paired_comparisons(scores: Mapping[str, Mapping[str, float]], *, against: st
         InputError: `against` is not among the models, or two models share no session.
     """
     if against is not None and against not in scores:
-        raise InputError(f"`against` must be one of the models {', '.join(scores)}, got {against!r}.")
+        raise InputError(f"`against` must be one of the models {', '.join(scores)}, got {against!r}. Name one of them.")
     pairs = list(combinations(scores, 2)) if against is None else [(m, against) for m in scores if m != against]
     differences = [_differences(scores, first, second) for first, second in pairs]
     p = np.array([_wilcoxon(difference) for difference in differences])

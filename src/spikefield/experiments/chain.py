@@ -40,7 +40,9 @@ def _own(path: Path) -> dict[str, Any]:
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())}). Write a list `steps`.") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold a list `steps`, got {type(content).__name__}.")
+        raise InputError(
+            f"{path}: must hold a list `steps`, got {type(content).__name__}. Write `steps:` and a list below it."
+        )
     return content
 
 

@@ -275,7 +275,7 @@ def _check_new(out: Path) -> None:
 
 def _check_modality(modality: str) -> None:
     if modality not in MODALITIES:
-        raise InputError(f"`modality` must be one of {', '.join(MODALITIES)}, got {modality!r}.")
+        raise InputError(f"`modality` must be one of {', '.join(MODALITIES)}, got {modality!r}. Choose one of them.")
 
 
 def _holding(corpus: Corpus, modality: str) -> list[BinnedSession]:

@@ -43,7 +43,10 @@ class Corpus:
         by_id = {s.session_id: s for s in self.sessions}
         for session_id in session_ids:
             if session_id not in by_id:
-                raise InputError(f"`{argument}` {session_id!r} is not in the data, which holds {', '.join(by_id)}.")
+                raise InputError(
+                    f"`{argument}` {session_id!r} is not in the data, which holds {', '.join(by_id)}. "
+                    "Name one of these."
+                )
         return [by_id[session_id] for session_id in session_ids]
 
 

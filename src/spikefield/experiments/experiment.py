@@ -47,7 +47,7 @@ def run_experiment(
         InputError: the data cannot be used, or `out` holds another experiment.
     """
     if not seeds or len(set(seeds)) != len(seeds):
-        raise InputError(f"`seeds` must be one or more different whole numbers, got {list(seeds)}.")
+        raise InputError(f"`seeds` must be one or more different whole numbers, got {list(seeds)}. Give each once.")
     corpus = read_corpus(data, config=config)
     if not corpus.having("behavior"):
         raise InputError(

@@ -36,7 +36,7 @@ def fan_out(
         InputError: no cluster answers, or a caller's mistake inside a task; the other tasks are given up.
     """
     if workers is not None and workers < 1:
-        raise InputError(f"`workers` must be 1 or more, got {workers}.")
+        raise InputError(f"`workers` must be 1 or more, got {workers}. Leave it out for one a core.")
     if workers is None:
         workers = default_workers()
     if ray_address is None and min(workers, len(tasks)) == 1:

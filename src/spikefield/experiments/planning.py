@@ -39,7 +39,8 @@ class Machine:
         if self.flops <= 0 or self.memory_gb <= 0 or self.devices < 1:
             raise InputError(
                 "`flops` and `memory_gb` must be positive and `devices` 1 or more, "
-                f"got {self.flops}, {self.memory_gb} and {self.devices}."
+                f"got {self.flops}, {self.memory_gb} and {self.devices}. "
+                "Give the machine's data sheet values."
             )
 
 
@@ -133,7 +134,7 @@ def described(config: ExperimentConfig, *, sessions: int, minutes: float, units:
     """Make up one short recording of this kind, and say how often its like is there."""
     for name, value in (("sessions", sessions), ("minutes", minutes), ("units", units), ("channels", channels)):
         if value <= 0:
-            raise InputError(f"`{name}` must be positive, got {value}.")
+            raise InputError(f"`{name}` must be positive, got {value}. Leave it out for the default.")
     width_ms = config.binning.bin_width_ms or 20.0
     n_bins, rng = round(_MADE_UP_MINUTES * 60_000 / width_ms), np.random.default_rng(0)
     made_up = from_arrays(

@@ -92,7 +92,7 @@ def run_series(
         InputError: the data cannot be used, or `out` holds another series.
     """
     if unknown := [name for name in only or () if name not in series.variants]:
-        raise InputError(f"`only` must be of {', '.join(series.variants)}, got {unknown[0]!r}.")
+        raise InputError(f"`only` must be of {', '.join(series.variants)}, got {unknown[0]!r}. Name some of them.")
     runs = runs_of(series, sessions_in(data, held_out), config)
     if left_out := [name for name in series.variants if name not in {run.variant for run in runs}]:
         log.info("left out, for want of sessions: %s", ", ".join(left_out))

@@ -45,9 +45,13 @@ class Variant:
         for name, allowed in (("distill_on", _DISTILL_ON), ("pretrain_on", _PRETRAIN_ON)):
             value = getattr(self, name)
             if value not in allowed and not (type(value) is int and value > 0):
-                raise InputError(f"`{name}` must be {', '.join(allowed)} or a positive number, got {value!r}.")
+                raise InputError(
+                    f"`{name}` must be {', '.join(allowed)} or a positive number, got {value!r}. Choose one of them."
+                )
         if self.student_share is not None and not 0 < self.student_share <= 1:
-            raise InputError(f"`student_share` must be above 0 and at most 1, got {self.student_share}.")
+            raise InputError(
+                f"`student_share` must be above 0 and at most 1, got {self.student_share}. Give 1 for all of them."
+            )
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ class Sessions:
     def __post_init__(self) -> None:
         if unknown := [s for s in self.held_out if s not in self.paired]:
             known = ", ".join(self.paired)
-            raise InputError(f"`held_out` {unknown[0]!r} is no session with spikes and lfp; these are: {known}.")
+            raise InputError(
+                f"`held_out` {unknown[0]!r} is no session with spikes and lfp; these are: {known}. Name one of these."
+            )
 
 
 def series_names() -> list[str]:
@@ -99,7 +105,10 @@ def read_series(name: str) -> Series:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
-        raise InputError(f"`name` must be one of {', '.join(series_names())}, or a YAML file, got {name!r}.")
+        raise InputError(
+            f"`name` must be one of {', '.join(series_names())}, or a YAML file, got {name!r}. "
+            "Check the name or the path."
+        )
     try:
         text = path.read_text(encoding="utf-8")
         if len(text) > _LARGEST_BYTES or any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text)):
@@ -117,14 +126,17 @@ def read_series(name: str) -> Series:
             f"{path}: not a series of experiments ({why}). See those that come with spikefield."
         ) from error
     if series.against.partition("/")[0] not in variants or set(series.measures) - set(MEASURES):
-        raise InputError(f"{path}: `against` must be variant/model and `measures` of {', '.join(MEASURES)}.")
+        raise InputError(
+            f"{path}: `against` must be variant/model and `measures` of {', '.join(MEASURES)}. "
+            "Name a variant and a model of this series."
+        )
     return series
 
 
 def _made(kind: type, content: Mapping[str, Any]) -> Any:
     allowed = [f.name for f in fields(kind)]
     if unknown := sorted(set(content) - set(allowed)):
-        raise InputError(f"does not know {unknown[0]!r}. Allowed: {', '.join(allowed)}.")
+        raise InputError(f"does not know {unknown[0]!r}. Use only {', '.join(allowed)}.")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
 
 

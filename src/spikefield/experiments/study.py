@@ -29,9 +29,9 @@ class Study:
 
     def __post_init__(self) -> None:
         if unknown := [m for m in self.models if m not in MODELS]:
-            raise InputError(f"`models` must be of {', '.join(MODELS)}, got {unknown[0]!r}.")
+            raise InputError(f"`models` must be of {', '.join(MODELS)}, got {unknown[0]!r}. Name some of them.")
         if not self.models or len(set(self.models)) != len(self.models):
-            raise InputError(f"`models` must be one or more different models, got {list(self.models)}.")
+            raise InputError(f"`models` must be one or more different models, got {list(self.models)}. Name each once.")
 
     @property
     def regime(self) -> str:

@@ -31,7 +31,7 @@ class RotaryAttention(nn.Module):
     def __init__(self, dim: int, n_heads: int) -> None:
         super().__init__()
         if dim % (2 * n_heads):
-            raise InputError(f"`dim` must be a multiple of 2 x n_heads={2 * n_heads}, got {dim}.")
+            raise InputError(f"`dim` must be a multiple of 2 x n_heads={2 * n_heads}, got {dim}. Choose another size.")
         self.n_heads = n_heads
         self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.to_out = nn.Linear(dim, dim, bias=False)

@@ -56,15 +56,21 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         if self.modality not in (*MODALITIES, BOTH):
-            raise InputError(f"`modality` must be one of {(*MODALITIES, BOTH)}, got {self.modality!r}.")
+            raise InputError(
+                f"`modality` must be one of {(*MODALITIES, BOTH)}, got {self.modality!r}. Choose one of them."
+            )
         if (self.lfp_patch_size is not None) != (self.modality == BOTH):
-            raise InputError(f"`lfp_patch_size` is for {BOTH}, which needs it, got {self.lfp_patch_size}.")
+            raise InputError(
+                f"`lfp_patch_size` is for {BOTH}, which needs it, got {self.lfp_patch_size}. "
+                "Set it for that modality and no other."
+            )
         if self.patch_size < 1 or self.max_count < 1:
             raise InputError(
-                f"`patch_size` and `max_count` must be 1 or more, got {self.patch_size} and {self.max_count}."
+                f"`patch_size` and `max_count` must be 1 or more, got {self.patch_size} and {self.max_count}. "
+                "Leave them out for the default."
             )
         if not 0 <= self.channel_dropout < 1:
-            raise InputError(f"`channel_dropout` must be in [0, 1), got {self.channel_dropout}.")
+            raise InputError(f"`channel_dropout` must be in [0, 1), got {self.channel_dropout}. Give 0 to hide none.")
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -121,7 +127,9 @@ class Encoder(nn.Module):
         else:
             values, valid = windows.lfp, windows.channel_valid
         if values is None or valid is None:
-            raise InputError(f"this batch holds no {self.config.modality}, which the encoder reads.")
+            raise InputError(
+                f"this batch holds no {self.config.modality}, which the encoder reads. Give sessions that hold it."
+            )
         return patchify(values, self.config.patch_size), patchify(valid, self.config.patch_size)
 
     def tokenize(self, windows: Windows) -> Tokens:

@@ -73,7 +73,7 @@ class MultimodalEncoder(Encoder):
             windows.channel_valid,
         )
         if counts is None or unit_valid is None or lfp is None or channel_valid is None:
-            raise InputError("this batch lacks spikes or lfp, both of which the encoder reads.")
+            raise InputError("this batch lacks spikes or lfp, both of which the encoder reads. Give paired sessions.")
         size = self.config.patch_size
         spikes = patchify(counts, size), patchify(unit_valid, size)
         return spikes, (patchify(lfp, self.field_patch), patchify(channel_valid, self.field_patch))

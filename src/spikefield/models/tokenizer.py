@@ -33,7 +33,10 @@ class CountEmbedding(nn.Module):
     def __init__(self, *, patch_size: int, dim: int, max_count: int) -> None:
         super().__init__()
         if dim % patch_size:
-            raise InputError(f"`dim` must be a multiple of `patch_size`={patch_size} for spikes, got {dim}.")
+            raise InputError(
+                f"`dim` must be a multiple of `patch_size`={patch_size} for spikes, got {dim}. "
+                "Choose another size of either."
+            )
         self.max_count = max_count
         self.embedding = nn.Embedding(max_count + 2, dim // patch_size, padding_idx=max_count + 1)
 

@@ -31,17 +31,25 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         if self.n_heads < 1 or self.dim < 1:
-            raise InputError(f"`dim` and `n_heads` must be 1 or more, got {self.dim} and {self.n_heads}.")
+            raise InputError(
+                f"`dim` and `n_heads` must be 1 or more, got {self.dim} and {self.n_heads}. "
+                "Leave them out for the default."
+            )
         if self.dim % (2 * self.n_heads):
-            raise InputError(f"`dim` must be a multiple of 2 x `n_heads`={2 * self.n_heads}, got {self.dim}.")
+            raise InputError(
+                f"`dim` must be a multiple of 2 x `n_heads`={2 * self.n_heads}, got {self.dim}. "
+                "Choose another size of either."
+            )
         if self.n_layers < 1 or not 0 <= self.dropout < 1:
             raise InputError(
-                f"`n_layers` must be 1 or more and `dropout` in [0, 1), got {self.n_layers} and {self.dropout}."
+                f"`n_layers` must be 1 or more and `dropout` in [0, 1), got {self.n_layers} and {self.dropout}. "
+                "Leave them out for the default."
             )
         if (self.attention_bins is not None and self.attention_bins < 1) or self.look_ahead_bins < 0:
             raise InputError(
                 "`attention_bins` must be 1 or more and `look_ahead_bins` 0 or more, "
-                f"got {self.attention_bins} and {self.look_ahead_bins}."
+                f"got {self.attention_bins} and {self.look_ahead_bins}. "
+                "Leave them out for the default."
             )
         if not self.causal and (self.attention_bins is not None or self.look_ahead_bins):
             raise InputError(

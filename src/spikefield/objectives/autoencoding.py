@@ -29,7 +29,7 @@ class AutoencodingConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_ratio < 1:
-            raise InputError(f"`mask_ratio` must lie between 0 and 1, got {self.mask_ratio}.")
+            raise InputError(f"`mask_ratio` must lie between 0 and 1, got {self.mask_ratio}. Give about 0.6.")
 
 
 class MaskedAutoencoder(nn.Module):

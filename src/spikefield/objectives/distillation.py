@@ -37,9 +37,11 @@ class DistillationConfig:
     def __post_init__(self) -> None:
         for name in ("alignment_weight", "reconstruction_weight"):
             if getattr(self, name) < 0:
-                raise InputError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
+                raise InputError(f"`{name}` must be 0 or more, got {getattr(self, name)}. Give 0 to switch it off.")
         if self.align_to not in TARGETS:
-            raise InputError(f"`align_to` must be one of {', '.join(TARGETS)}, got {self.align_to!r}.")
+            raise InputError(
+                f"`align_to` must be one of {', '.join(TARGETS)}, got {self.align_to!r}. Choose one of them."
+            )
         if self.teacher_learns and (self.supervised or self.align_to != "representation"):
             raise InputError("`teacher_learns` goes with Eq. 1 and `align_to` representation only. Leave one out.")
 
@@ -62,7 +64,9 @@ class Student(nn.Module):
         """Return (reconstruction, alignment); the loss is their sum with `alignment_weight` on the second."""
         z = self.encoder(windows)
         if windows.lfp is None or windows.channel_valid is None:
-            raise InputError("this batch holds no lfp, which the student reads.")
+            raise InputError(
+                "this batch holds no lfp, which the student reads. Give sessions that hold a field potential."
+            )
         n_channels = windows.lfp.shape[-1]
         present = windows.time_valid[..., None] & windows.channel_valid[:, None]
         rebuilt = self.reconstruct(z)[..., :n_channels]

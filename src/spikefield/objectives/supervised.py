@@ -45,7 +45,9 @@ class BehaviorHead(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return the squared error of standardised behaviour, averaged over what was measured."""
         if behavior is None:
-            raise InputError("this batch holds no behavior, which the supervised regime learns from.")
+            raise InputError(
+                "this batch holds no behavior, which the supervised regime learns from. Give sessions that hold it."
+            )
         row = torch.tensor([self.rows[s] for s in windows.session_ids], device=z.device)
         predicted = self.read(z).unflatten(-1, (-1, self.n_dims))
         own = predicted[torch.arange(len(row), device=z.device), :, row][..., : behavior.shape[-1]]

@@ -57,7 +57,7 @@ def prepare(
         ray_address: of a Ray cluster that sees the same disk; by default all run on this machine.
     """
     if workers is not None and workers < 1:
-        raise InputError(f"`workers` must be at least 1, got {workers}.")
+        raise InputError(f"`workers` must be at least 1, got {workers}. Leave it out for one a processor.")
     series = SeriesChoice(lfp=_choice(lfp), units=_choice(units), behavior=_choice(behavior))
     config = PrepareConfig(reader=reader, series=series, spikes=spikes)
     found = [path if address(path) else path.resolve() for path in list_sources(source, out=out, reader=reader)]
@@ -117,8 +117,8 @@ def _conclude(outcomes: Sequence[Outcome], out: Path, n_unchanged: int) -> None:
     if failed:
         names = some([outcome.source.name for outcome in failed])
         raise InputError(
-            f"{len(failed)} of {len(outcomes) + n_unchanged} recordings failed: {names}. The reasons stand above; "
-            "mend them and run the same command again, which leaves the others alone."
+            f"{len(failed)} of {len(outcomes) + n_unchanged} recordings failed: {names}; the reasons stand "
+            "above. Mend them and run the same command again, which leaves the others alone."
         )
     tell_next("validate", out)
 
@@ -190,7 +190,8 @@ def inspect(source: Path, *, reader: str | None = None) -> None:
             failed.append(path.name)
     if failed:
         raise InputError(
-            f"{counted(len(failed), 'file')} could not be inspected: {some(failed)}. The reasons stand above."
+            f"{counted(len(failed), 'file')} could not be inspected: {some(failed)}; the reasons stand above. "
+            "Mend them, or move those files away."
         )
 
 

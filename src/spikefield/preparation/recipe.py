@@ -37,7 +37,7 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         if self.spikes not in SPIKES:
-            raise InputError(f"`spikes` must be one of {', '.join(SPIKES)}, got {self.spikes!r}.")
+            raise InputError(f"`spikes` must be one of {', '.join(SPIKES)}, got {self.spikes!r}. Choose one of them.")
 
 
 def source_key(path: Path, config: PrepareConfig) -> str:

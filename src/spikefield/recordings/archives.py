@@ -25,9 +25,14 @@ class RemoteFile:
     def __post_init__(self) -> None:
         path = PurePosixPath(self.name)
         if not self.name or path.is_absolute() or ".." in path.parts or "\\" in self.name or "\0" in self.name:
-            raise InputError(f"{self.url}: a file must not be called {self.name!r}, which leaves its folder.")
+            raise InputError(
+                f"{self.url}: a file must not be called {self.name!r}, which leaves its folder. Fetch it by hand there."
+            )
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size <= 0:
-            raise InputError(f"{self.url}: the size of {self.name} must be a positive whole number, got {self.size!r}.")
+            raise InputError(
+                f"{self.url}: the size of {self.name} must be a positive whole number, got {self.size!r}. "
+                "Fetch the files by hand there."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,7 @@ def available(dataset: str, *, page: str | None = None) -> list[RemoteFile]:
     if dataset == "flint":
         raise InputError("`dataset` flint needs a login at its archive, so it is not fetched. See docs/flint.md.")
     if dataset not in DATASETS:
-        raise InputError(f"`dataset` must be one of {', '.join(DATASETS)}, got {dataset!r}.")
+        raise InputError(f"`dataset` must be one of {', '.join(DATASETS)}, got {dataset!r}. Name one of them.")
     chosen = DATASETS[dataset]
     page = page or chosen.page
     try:

@@ -202,13 +202,18 @@ def _matrix(name: str, array: ArrayLike, dtype: type) -> np.ndarray:
     try:
         matrix = np.asarray(array)
     except ValueError as error:
-        raise InputError(f"`{name}` must be one rectangular array, got rows of different lengths.") from error
+        raise InputError(
+            f"`{name}` must be one rectangular array, got rows of different lengths. Give every row the same length."
+        ) from error
     if matrix.dtype.kind not in "fiub":
         raise InputError(f"`{name}` must hold numbers, got dtype {matrix.dtype}. Convert it first.")
     if matrix.ndim == 1:
         matrix = matrix[:, None]
     if matrix.ndim != 2 or 0 in matrix.shape:
-        raise InputError(f"`{name}` must be (samples, columns) and not empty, got shape {matrix.shape}.")
+        raise InputError(
+            f"`{name}` must be (samples, columns) and not empty, got shape {matrix.shape}. "
+            "Give one column even for a single channel."
+        )
     return matrix.astype(dtype, copy=False)
 
 
@@ -256,7 +261,8 @@ def _spike_times(times: ArrayLike | None, units: ArrayLike | None) -> tuple[np.n
     times, units = _numbers("spike_times", times), np.asarray(units)
     if times.ndim != 1 or times.shape != units.shape or not len(times):
         raise InputError(
-            f"`spike_times` and `spike_units` must be (spikes,) alike, got {times.shape} and {units.shape}."
+            f"`spike_times` and `spike_units` must be (spikes,) alike, got {times.shape} and {units.shape}. "
+            "Give one unit a spike."
         )
     if units.dtype.kind not in "iu" or units.min() < 0 or units.max() > _LARGEST_UNIT:
         got = f"dtype {units.dtype}" if units.dtype.kind not in "iu" else f"{units.min()} to {units.max()}"
@@ -300,7 +306,10 @@ def _behavior(
         return RegularTimeSeries(values=matrix, sampling_rate=_positive("behavior_rate_hz", rate_hz), domain_start=0.0)
     times = _numbers("behavior_times_s", times_s)
     if times.shape != (len(matrix),) or not np.isfinite(times).all():
-        raise InputError(f"`behavior_times_s` must be ({len(matrix)},) finite seconds, got shape {times.shape}.")
+        raise InputError(
+            f"`behavior_times_s` must be ({len(matrix)},) finite seconds, got shape {times.shape}. "
+            "Give one time a sample."
+        )
     if (backwards := np.flatnonzero(np.diff(times) <= 0)).size:
         i = backwards[0]
         raise InputError(
@@ -314,22 +323,28 @@ def _behavior(
 def _behavior_dims(count: int, names: list[str] | None, period: ArrayLike | None) -> ArrayDict:
     names = names if names is not None else [f"behavior{i}" for i in range(count)]
     if len(names) != count or len(set(names)) != count:
-        raise InputError(f"`behavior_names` must be {count} different names, got {names}.")
+        raise InputError(f"`behavior_names` must be {count} different names, got {names}. Give one name a dim.")
     periods = np.full(count, np.nan) if period is None else _numbers("behavior_period", period)
     if periods.shape != (count,) or (periods <= 0).any():
-        raise InputError(f"`behavior_period` must be ({count},) positive or NaN, got {periods.tolist()}.")
+        raise InputError(
+            f"`behavior_period` must be ({count},) positive or NaN, got {periods.tolist()}. "
+            "Give the period of angles, NaN for other dims."
+        )
     return ArrayDict(name=np.array(names), period=periods)
 
 
 def _intervals(name: str, intervals: ArrayLike) -> Interval:
     pairs = _numbers(name, intervals)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs) or not np.isfinite(pairs).all():
-        raise InputError(f"`{name}` must be (n, 2) finite seconds, got shape {pairs.shape}.")
+        raise InputError(f"`{name}` must be (n, 2) finite seconds, got shape {pairs.shape}. Give start and end a row.")
     if (bad := np.flatnonzero(pairs[:, 1] <= pairs[:, 0])).size:
-        raise InputError(f"`{name}` row {bad[0]} must end after it starts, got {pairs[bad[0]].tolist()}.")
+        raise InputError(
+            f"`{name}` row {bad[0]} must end after it starts, got {pairs[bad[0]].tolist()}. Swap them, or drop the row."
+        )
     if (bad := np.flatnonzero(pairs[1:, 0] < pairs[:-1, 1] - 1e-9)).size:
         raise InputError(
-            f"`{name}` must be in order and not overlap, but row {bad[0] + 1} starts before row {bad[0]} ends."
+            f"`{name}` must be in order and not overlap, but row {bad[0] + 1} starts before row {bad[0]} ends. "
+            "Sort or merge the rows."
         )
     return Interval(pairs[:, 0].copy(), pairs[:, 1].copy())
 

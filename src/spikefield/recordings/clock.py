@@ -134,7 +134,10 @@ def check_even(times: np.ndarray, step_s: float, tolerance_s: float, name: str) 
     """
     steps = np.diff(times)
     if len(times) < 2 or not np.isfinite(times).all():
-        raise InputError(f"{name}: must hold two or more finite times (s), got {len(times)} with NaN or too few.")
+        raise InputError(
+            f"{name}: must hold two or more finite times (s), got {len(times)} with NaN or too few. "
+            "Mend the clock, or leave the series out."
+        )
     if (bad := np.flatnonzero(np.abs(steps - step_s) > tolerance_s)).size:
         i = bad[0]
         raise InputError(

@@ -48,7 +48,7 @@ def _pick(files: list[RemoteFile], names: Sequence[str]) -> list[RemoteFile]:
     by_name = {file.name: file for file in files}
     if unknown := [name for name in names if name not in by_name]:
         some = ", ".join(list(by_name)[:8])
-        raise InputError(f"`names`: the archive has no file {unknown[0]!r}. It has {len(by_name)}: {some}, …")
+        raise InputError(f"`names`: the archive has no file {unknown[0]!r}. Name some of its {len(by_name)}: {some}, …")
     return [by_name[name] for name in names] if names else files
 
 
@@ -126,15 +126,15 @@ class _Resuming:
             fruitless = 0 if _there(self.part) > have else fruitless + 1
             if fruitless >= _FRUITLESS:
                 raise InputError(
-                    f"{url}: broke off at {have} of {self.size} bytes, {fruitless} times in a row. What came is kept: "
-                    "run the same command again later to go on."
+                    f"{url}: broke off at {have} of {self.size} bytes, {fruitless} times in a row; what came is "
+                    "kept. Run the same command again later to go on."
                 )
             time.sleep(0.1 * (2**fruitless - 1))
         if have > self.size:
             self.part.unlink()
             raise InputError(
-                f"{url}: sends more than the {self.size} bytes that the archive states. The file may have changed: "
-                "run the same command again, or look at the archive's page."
+                f"{url}: sends more than the {self.size} bytes that the archive states. "
+                "Run the same command again, or look at the archive's page."
             )
         self.part.replace(output_file)
 

@@ -25,7 +25,10 @@ class SeriesChoice:
         for name in ("lfp", "units", "behavior"):
             wanted = getattr(self, name)
             if wanted is not None and not (isinstance(wanted, tuple) and all(isinstance(w, str) for w in wanted)):
-                raise InputError(f"`{name}` must be a tuple of series names or None, got {wanted!r}.")
+                raise InputError(
+                    f"`{name}` must be a tuple of series names or None, got {wanted!r}. "
+                    "Give a tuple of names, even for one series."
+                )
 
 
 def chosen(
@@ -41,7 +44,7 @@ def chosen(
     for name in wanted:
         if name not in available:
             there = ", ".join(available) if available else "none"
-            raise InputError(f"{path}: no {kind} series named {name!r}. There are: {there}.")
+            raise InputError(f"{path}: no {kind} series named {name!r}. Choose from {there}.")
     return wanted
 
 

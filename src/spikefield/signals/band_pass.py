@@ -33,10 +33,11 @@ class BandPassConfig(StepConfig):
         if not edges or min(edges) <= 0 or edges != sorted(set(edges)):
             raise InputError(
                 f"`low_hz` and `high_hz` must be positive, in order and not both null, got {self.low_hz} and "
-                f"{self.high_hz}."
+                f"{self.high_hz}. "
+                "Give null for an open side."
             )
         if not 1 <= self.order <= 10:
-            raise InputError(f"`order` must be from 1 to 10, got {self.order}.")
+            raise InputError(f"`order` must be from 1 to 10, got {self.order}. Leave it out for the default.")
 
     def fit(self, signal: Signal, training: Training) -> FittedStep:
         """Design the filter for the signal's rate."""

@@ -44,7 +44,8 @@ class BandPowerConfig(StepConfig):
         wrong = [b for b in bands if b != (0.0, 0.0) and not 0 < b[0] < b[1]]
         if wrong or not bands or len(set(bands)) != len(bands):
             raise InputError(
-                f"`bands_hz` must be different pairs with 0 < low < high, or (0, 0) for the LMP, got {wrong or bands}."
+                f"`bands_hz` must be different pairs with 0 < low < high, or (0, 0) for the LMP, got {wrong or bands}. "
+                "Mend that pair."
             )
 
     def fit(self, signal: Signal, training: Training) -> FittedStep:
@@ -52,7 +53,10 @@ class BandPowerConfig(StepConfig):
         kept = tuple(b for b in self.bands_hz if b[1] <= _HIGHEST_SHARE_OF_RATE * signal.rate_hz)
         left_out = tuple(b for b in self.bands_hz if b not in kept)
         if not kept:
-            raise InputError(f"`bands_hz` all lie above what {signal.rate_hz:g} Hz can hold, got {self.bands_hz}.")
+            raise InputError(
+                f"`bands_hz` all lie above what {signal.rate_hz:g} Hz can hold, got {self.bands_hz}. "
+                "Lower them, or leave the step out."
+            )
         designed = [
             band_pass_sos(low, high, order=self.order, rate_hz=signal.rate_hz)
             for low, high in kept

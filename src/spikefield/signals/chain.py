@@ -68,7 +68,8 @@ def fit_chain(
     _check_overlap(clock, len(lfp))
     if within.shape != (n_bins,) or not within.any():
         raise InputError(
-            f"`within` must mark some of the {n_bins} bins, got shape {within.shape}, {within.sum()} marked."
+            f"`within` must mark some of the {n_bins} bins, got shape {within.shape}, {within.sum()} marked. "
+            "Give the training mask of the split."
         )
     chain = FittedChain(config=config, channel_ids=ids, bad_channels=tuple(bad_channels), clock=clock, steps=())
     wanted, left_out = _steps_for(config, clock)
@@ -110,7 +111,8 @@ class FittedChain:
         clock = replace(self.clock, rate_hz=rate_hz, start_s=start_s, grid_start_s=grid_start_s, n_bins=n_bins)
         if clock.on_grid != self.clock.on_grid:
             raise InputError(
-                f"`rate_hz` {rate_hz:g} is not exactly the bin rate {clock.bin_rate_hz:g} Hz, as in the fit."
+                f"`rate_hz` {rate_hz:g} is not exactly the bin rate {clock.bin_rate_hz:g} Hz, as in the fit. "
+                "Resample the signal, or fit another chain."
             )
         return replace(self, clock=clock)
 
@@ -247,7 +249,10 @@ class ChainStream:
         A sample with NaN in any good channel counts as not measured.
         """
         if samples.ndim != 2 or samples.shape[1] != len(self._keep):
-            raise InputError(f"`samples` must be (samples, {len(self._keep)} channels), got shape {samples.shape}.")
+            raise InputError(
+                f"`samples` must be (samples, {len(self._keep)} channels), got shape {samples.shape}. "
+                "Give the channels that the chain was fitted on."
+            )
         rows = self._clean(samples)
         for stage in self._stages:
             rows = stage.push(rows)
@@ -267,10 +272,13 @@ class ChainStream:
         """
         good = [c for c, keep in zip(self.chain.channel_ids, self._keep, strict=True) if keep]
         if unknown := [c for c in channel_ids if c not in self.chain.channel_ids]:
-            raise InputError(f"`channel_ids`: {unknown[0]!r} is not one of the chain's channels: {', '.join(good)}.")
+            raise InputError(
+                f"`channel_ids`: {unknown[0]!r} is not one of the chain's channels: {', '.join(good)}. "
+                "Name channels of the chain."
+            )
         bad = self._bad = np.isin(good, list(channel_ids))
         if bad.all():
-            raise InputError("`channel_ids` must leave at least one good channel, got all of them.")
+            raise InputError("`channel_ids` must leave at least one good channel, got all of them. Leave out fewer.")
         for stage in self._stages:
             bad = stage.set_bad(bad)
         self._bad_features, self._any_bad = bad, bool(bad.any())
@@ -344,11 +352,19 @@ def _steps_for(config: ChainConfig, clock: Clock) -> tuple[list[StepConfig], tup
 def _checked_ids(lfp: np.ndarray, channel_ids: Sequence[str], bad_channels: Sequence[str]) -> tuple[str, ...]:
     ids = tuple(str(c) for c in channel_ids)
     if lfp.ndim != 2 or len(ids) != lfp.shape[1] or len(set(ids)) != len(ids):
-        raise InputError(f"`channel_ids` must be different names, one a column of `lfp` {lfp.shape}, got {len(ids)}.")
+        raise InputError(
+            f"`channel_ids` must be different names, one a column of `lfp` {lfp.shape}, got {len(ids)}. "
+            "Give one name a column."
+        )
     if unknown := [c for c in bad_channels if c not in ids]:
-        raise InputError(f"`bad_channels`: {unknown[0]!r} is not one of the channels: {', '.join(ids)}.")
+        raise InputError(
+            f"`bad_channels`: {unknown[0]!r} is not one of the channels: {', '.join(ids)}. "
+            "Name channels of the recording."
+        )
     if len(set(bad_channels)) == len(ids):
-        raise InputError("`bad_channels` must leave at least one good channel, got all of them.")
+        raise InputError(
+            "`bad_channels` must leave at least one good channel, got all of them. Leave one out of the list."
+        )
     return ids
 
 

@@ -41,7 +41,10 @@ class ChainConfig:
         object.__setattr__(self, "steps", tuple(self.steps))
         bins = [i for i, step in enumerate(self.steps) if isinstance(step, BinsConfig)]
         if len(bins) != 1:
-            raise InputError(f"`steps` must hold the step bins exactly once, got it {len(bins)} times.")
+            raise InputError(
+                f"`steps` must hold the step bins exactly once, got it {len(bins)} times. "
+                "Put it where samples become bins."
+            )
         for i, step in enumerate(self.steps):
             if i > bins[0] and step.place == "samples":
                 raise InputError(f"`steps`: {step.step} works on samples, so it must stand before bins. Move it up.")
@@ -60,22 +63,30 @@ class ChainConfig:
             InputError: an unknown key, step or field; the message lists the allowed ones.
         """
         if set(content) != {"steps"} or not isinstance(content["steps"], list | tuple):
-            raise InputError(f"a signal chain must hold one list `steps`, got {sorted(map(str, content))}.")
+            raise InputError(
+                f"a signal chain must hold one list `steps`, got {sorted(map(str, content))}. "
+                "Write `steps:` and a list below it."
+            )
         return cls(steps=tuple(_step(i, entry) for i, entry in enumerate(content["steps"])))
 
 
 def _step(index: int, entry: Any) -> StepConfig:
     where = f"steps[{index}]"
     if not isinstance(entry, Mapping) or "step" not in entry:
-        raise InputError(f"`{where}` must be a mapping with the key `step`, got {entry!r}.")
+        raise InputError(
+            f"`{where}` must be a mapping with the key `step`, got {entry!r}. "
+            "Name the step first, such as `step: notch`."
+        )
     if entry["step"] not in STEPS:
-        raise InputError(f"`{where}.step` must be one of {', '.join(sorted(STEPS))}, got {entry['step']!r}.")
+        raise InputError(
+            f"`{where}.step` must be one of {', '.join(sorted(STEPS))}, got {entry['step']!r}. Choose one of them."
+        )
     kind = STEPS[entry["step"]]
     allowed = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     given = {key: value for key, value in entry.items() if key != "step"}
     if unknown := sorted(set(given) - set(allowed)):
         raise InputError(
-            f"`{where}` ({kind.step}) does not know {unknown[0]!r}. Allowed: {', '.join(allowed) or 'nothing'}."
+            f"`{where}` ({kind.step}) does not know {unknown[0]!r}. Use only {', '.join(allowed) or 'no key'}."
         )
     values = {key: _typed(value, allowed[key].type, f"{where}.{key}") for key, value in given.items()}
     try:
@@ -96,12 +107,14 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     if get_origin(hint) is Literal:
         if value in inner:
             return value
-        raise InputError(f"`{where}` must be one of {', '.join(inner)}, got {value!r}.")
+        raise InputError(f"`{where}` must be one of {', '.join(inner)}, got {value!r}. Choose one of them.")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint in (int, bool) and type(value) is hint:
         return value
-    raise InputError(f"`{where}` must be of type {getattr(hint, '__name__', hint)}, got {value!r}.")
+    raise InputError(
+        f"`{where}` must be of type {getattr(hint, '__name__', hint)}, got {value!r}. Write a value of that type."
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -159,5 +172,5 @@ def chain_of(named: str | Mapping[str, Any]) -> ChainConfig:
 def preset(name: str) -> ChainConfig:
     """Return a preset by name."""
     if name not in PRESETS:
-        raise InputError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}.")
+        raise InputError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}. Name one of them.")
     return PRESETS[name]

@@ -27,7 +27,7 @@ class DecimateConfig(StepConfig):
     def __post_init__(self) -> None:
         check_form(self.form)
         if self.to_hz is not None and not self.to_hz > 0:
-            raise InputError(f"`to_hz` must be a positive number, got {self.to_hz}.")
+            raise InputError(f"`to_hz` must be a positive number, got {self.to_hz}. Give a rate below the recording's.")
 
     def fit(self, signal: Signal, training: Training) -> FittedStep:
         """Choose the factor and design the filter."""

@@ -46,7 +46,9 @@ class LfpExtractor:
         check_form(form)
         factor = round(clock.rate_hz / to_hz)
         if factor < 1:
-            raise InputError(f"`to_hz` must be at most the recording's rate {clock.rate_hz:g} Hz, got {to_hz:g}.")
+            raise InputError(
+                f"`to_hz` must be at most the recording's rate {clock.rate_hz:g} Hz, got {to_hz:g}. Lower it."
+            )
         designs = _designs(factor)
         reach_samples = sum(design.reach * design.samples_apart for design in designs)
         self.rate_hz = clock.rate_hz / factor

@@ -125,7 +125,7 @@ def settle_samples(sos: Float[np.ndarray, "sections 6"], *, form: Form, share: f
 def check_form(form: str) -> None:
     """Refuse a form that is neither causal nor zero_phase."""
     if form not in FORMS:
-        raise InputError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}.")
+        raise InputError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}. Choose one of them.")
 
 
 def _decay_samples(sos: np.ndarray, share: float) -> int:

@@ -36,9 +36,13 @@ class NotchConfig(StepConfig):
     def __post_init__(self) -> None:
         check_form(self.form)
         if self.mains_hz is not None and self.mains_hz not in MAINS_HZ:
-            raise InputError(f"`mains_hz` must be 50, 60 or null (detect it), got {self.mains_hz}.")
+            raise InputError(
+                f"`mains_hz` must be 50, 60 or null (detect it), got {self.mains_hz}. Set null where you do not know."
+            )
         if not 1 <= self.quality <= 200:
-            raise InputError(f"`quality` must be from 1 to 200, got {self.quality}. 30 takes out 2 Hz around 60 Hz.")
+            raise InputError(
+                f"`quality` must be from 1 to 200, got {self.quality}. Give 30 to take out 2 Hz around 60 Hz."
+            )
 
     def fit(self, signal: Signal, training: Training) -> FittedStep:
         """Choose the frequencies and design the notches."""

@@ -30,9 +30,11 @@ class ReferenceConfig(StepConfig):
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(f"`kind` must be one of {', '.join(KINDS)}, got {self.kind!r}.")
+            raise InputError(f"`kind` must be one of {', '.join(KINDS)}, got {self.kind!r}. Choose one of them.")
         if self.fewest_channels < 2:
-            raise InputError(f"`fewest_channels` must be at least 2, got {self.fewest_channels}.")
+            raise InputError(
+                f"`fewest_channels` must be at least 2, got {self.fewest_channels}. Leave it out for the default."
+            )
 
     def fit(self, signal: Signal, training: Training) -> FittedStep:
         """Return the reference for these channels."""
@@ -94,7 +96,7 @@ class _Average(Stage):
 
     def _learn(self, bad: Columns) -> None:
         if bad.all():
-            raise InputError("`bad` must leave at least one good channel, got all of them.")
+            raise InputError("`bad` must leave at least one good channel, got all of them. Leave one out of the list.")
         self._good = (~bad).astype(np.float64)
         self._weights = self._good / self._good.sum()
         self._some_bad = bool(bad.any())

@@ -38,7 +38,7 @@ class BinsConfig(StepConfig):
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise InputError(f"`method` must be one of {', '.join(METHODS)}, got {self.method!r}.")
+            raise InputError(f"`method` must be one of {', '.join(METHODS)}, got {self.method!r}. Choose one of them.")
 
     def fit(self, signal: Signal, training: Training) -> FittedStep:
         """Choose by the rates: pass once-a-bin samples on, interpolate slower ones linearly."""

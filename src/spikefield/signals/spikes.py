@@ -34,7 +34,8 @@ def select_units(
     """Mark the units that fire at least `min_rate_hz` in training time."""
     if within.shape != counts.shape[:1] or not within.any():
         raise InputError(
-            f"`within` must mark some of the {len(counts)} bins, got {within.shape}, {within.sum()} marked."
+            f"`within` must mark some of the {len(counts)} bins, got {within.shape}, {within.sum()} marked. "
+            "Give the training mask of the split."
         )
     rate_hz = counts[within].sum(axis=0, dtype=np.int64) / (within.sum() * bin_width_ms / 1000)
     return rate_hz >= min_rate_hz
@@ -61,20 +62,26 @@ class ThresholdConfig:
 
     def __post_init__(self) -> None:
         if self.sign not in SIGNS:
-            raise InputError(f"`sign` must be one of {', '.join(SIGNS)}, got {self.sign!r}.")
+            raise InputError(f"`sign` must be one of {', '.join(SIGNS)}, got {self.sign!r}. Choose one of them.")
         if not 0 < self.low_hz < self.high_hz:
-            raise InputError(f"`low_hz` must be above 0 and below `high_hz`, got {self.low_hz} and {self.high_hz}.")
+            raise InputError(
+                f"`low_hz` must be above 0 and below `high_hz`, got {self.low_hz} and {self.high_hz}. "
+                "Leave both out for the default."
+            )
         if not self.threshold > 0 or not self.refractory_ms >= 0:
             raise InputError(
                 f"`threshold` must be above 0 and `refractory_ms` at least 0, got {self.threshold} and "
-                f"{self.refractory_ms}. The side is set by `sign`."
+                f"{self.refractory_ms}. Choose the side by `sign`."
             )
 
     def sos(self, rate_hz: float) -> Float[np.ndarray, "sections 6"]:
         """Return the band-pass for this rate."""
         high_hz = min(self.high_hz, _HIGHEST_SHARE_OF_RATE * rate_hz)
         if self.low_hz >= high_hz:
-            raise InputError(f"broadband at {rate_hz:g} Hz is too slow for spikes above {self.low_hz:g} Hz.")
+            raise InputError(
+                f"broadband at {rate_hz:g} Hz is too slow for spikes above {self.low_hz:g} Hz. "
+                "Take sorted spikes, or lower `low_hz`."
+            )
         return band_pass_sos(self.low_hz, high_hz, order=self.order, rate_hz=rate_hz)
 
 

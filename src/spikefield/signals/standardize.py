@@ -59,7 +59,7 @@ class Standardizer:
     def from_dict(cls, content: dict[str, Any]) -> "Standardizer":
         """Rebuild from `to_dict`."""
         if set(content) != {"center", "scale"}:
-            raise InputError(f"a standardizer must hold `center` and `scale`, got {sorted(content)}.")
+            raise InputError(f"a standardizer must hold `center` and `scale`, got {sorted(content)}. Fit it again.")
         return cls(np.asarray(content["center"], np.float64), np.asarray(content["scale"], np.float64))
 
     def _check_columns(self, values: np.ndarray) -> None:
@@ -73,7 +73,10 @@ class Standardizer:
 def _training(values: np.ndarray, within: np.ndarray) -> np.ndarray:
     """Return the training rows, (rows, columns) float64."""
     if values.shape[:-1] != within.shape:
-        raise InputError(f"`within` must mark each bin of `values`, got {within.shape} for {values.shape}.")
+        raise InputError(
+            f"`within` must mark each bin of `values`, got {within.shape} for {values.shape}. "
+            "Give one row of the mask a bin."
+        )
     if not within.any():
         raise InputError("`within` marks no training bin. Give the training mask of the split.")
     return values[within].astype(np.float64)

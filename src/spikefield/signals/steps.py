@@ -30,10 +30,15 @@ class Clock:
     def __post_init__(self) -> None:
         for name in ("rate_hz", "bin_width_ms"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise InputError(f"`{name}` must be a positive number, got {getattr(self, name)}.")
+                raise InputError(
+                    f"`{name}` must be a positive number, got {getattr(self, name)}. "
+                    "Check the recording's rate and the bins."
+                )
         for name in ("start_s", "grid_start_s"):
             if not np.isfinite(getattr(self, name)):
-                raise InputError(f"`{name}` must be finite seconds, got {getattr(self, name)}.")
+                raise InputError(
+                    f"`{name}` must be finite seconds, got {getattr(self, name)}. Check the session's clock."
+                )
         if self.n_bins < 1:
             raise InputError(f"`n_bins` must be at least 1, got {self.n_bins}. Is the recording shorter than a bin?")
 

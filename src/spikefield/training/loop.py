@@ -43,9 +43,14 @@ class HardwareConfig:
     def __post_init__(self) -> None:
         for name, allowed in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
-                raise InputError(f"`{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
+                raise InputError(
+                    f"`{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}. Choose one of them."
+                )
         if self.devices < 1 or self.num_nodes < 1:
-            raise InputError(f"`devices` and `num_nodes` must be 1 or more, got {self.devices} and {self.num_nodes}.")
+            raise InputError(
+                f"`devices` and `num_nodes` must be 1 or more, got {self.devices} and {self.num_nodes}. "
+                "Leave them out for one device."
+            )
 
 
 class Objective(lightning.LightningModule, ABC):

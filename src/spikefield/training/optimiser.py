@@ -31,15 +31,16 @@ class OptimiserConfig:
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
-            raise InputError(f"`schedule` must be one of {SCHEDULES}, got {self.schedule!r}.")
+            raise InputError(f"`schedule` must be one of {SCHEDULES}, got {self.schedule!r}. Choose one of them.")
         for name in ("epochs", "batch_windows", "peak_learning_rate", "patience_epochs"):
             if getattr(self, name) <= 0:
-                raise InputError(f"`{name}` must be positive, got {getattr(self, name)}.")
+                raise InputError(f"`{name}` must be positive, got {getattr(self, name)}. Leave it out for the default.")
         if self.min_steps < 0:
-            raise InputError(f"`min_steps` must be 0 or more, got {self.min_steps}.")
+            raise InputError(f"`min_steps` must be 0 or more, got {self.min_steps}. Give 0 for no minimum.")
         if self.warmup_epochs < 0 or self.weight_decay < 0:
             raise InputError(
-                f"`warmup_epochs` and `weight_decay` must be 0 or more, got {self.warmup_epochs}, {self.weight_decay}."
+                f"`warmup_epochs` and `weight_decay` must be 0 or more, got {self.warmup_epochs}, {self.weight_decay}. "
+                "Give 0 to switch one off."
             )
 
 

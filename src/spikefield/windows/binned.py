@@ -34,10 +34,15 @@ class BinningConfig:
 
     def __post_init__(self) -> None:
         if self.bin_width_ms is not None and not 2 <= self.bin_width_ms <= 100:
-            raise InputError(f"`bin_width_ms` must be 2 to 100 ms, got {self.bin_width_ms}.")
+            raise InputError(
+                f"`bin_width_ms` must be 2 to 100 ms, got {self.bin_width_ms}. Leave it out to follow the recordings."
+            )
         chain_of(self.chain)
         if self.min_unit_rate_hz < 0:
-            raise InputError(f"`min_unit_rate_hz` must be 0 or more, got {self.min_unit_rate_hz}.")
+            raise InputError(
+                f"`min_unit_rate_hz` must be 0 or more, got {self.min_unit_rate_hz}. "
+                "Give 0 to keep every unit that fires."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +245,8 @@ def _regrid(session: Data, grid: _Grid) -> Int[np.ndarray, "bin unit"]:
     if abs(factor - round(factor)) > 1e-6 or abs(first - round(first)) > 1e-6:
         raise InputError(
             f"{session.session.id}: `bin_width_ms` must be a multiple of the counts' own "
-            f"{grid.width_ms / factor:g} ms bins and start on one, got {grid.width_ms:g} ms from {grid.start_s:g} s."
+            f"{grid.width_ms / factor:g} ms bins and start on one, got {grid.width_ms:g} ms from {grid.start_s:g} s. "
+            "Set `bin_width_ms` to such a multiple."
         )
     k, first = round(factor), round(first)
     padded = np.zeros((grid.n_bins * k, counts.shape[1]), np.int64)

@@ -37,17 +37,25 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise InputError(f"`protocol` must be one of {', '.join(PROTOCOLS)}, got {self.protocol!r}.")
+            raise InputError(
+                f"`protocol` must be one of {', '.join(PROTOCOLS)}, got {self.protocol!r}. Choose one of them."
+            )
         held_out = [*self.valid_blocks, *self.test_blocks]
         if len(set(held_out)) != len(held_out) or not all(0 <= b < self.n_blocks for b in held_out):
             raise InputError(
                 f"`valid_blocks` and `test_blocks` must be different numbers below n_blocks={self.n_blocks}, "
-                f"got {self.valid_blocks} and {self.test_blocks}."
+                f"got {self.valid_blocks} and {self.test_blocks}. "
+                "Name other blocks."
             )
         if not self.valid_blocks or not self.test_blocks or len(held_out) >= self.n_blocks:
-            raise InputError("`valid_blocks`, `test_blocks` and the training blocks must each be at least one block.")
+            raise InputError(
+                "`valid_blocks`, `test_blocks` and the training blocks must each be at least one block. "
+                "Move a block to where none is left."
+            )
         if self.guard_s < 0:
-            raise InputError(f"`guard_s` must be 0 or more seconds, got {self.guard_s}.")
+            raise InputError(
+                f"`guard_s` must be 0 or more seconds, got {self.guard_s}. Give 0 for no guard beyond the filters'."
+            )
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Split:
     def kind(self, name: str) -> Bool[np.ndarray, "bin"]:
         """Return the mask of 'train', 'valid' or 'test'."""
         if name not in _KINDS:
-            raise InputError(f"`name` must be one of {_KINDS}, got {name!r}.")
+            raise InputError(f"`name` must be one of {_KINDS}, got {name!r}. Choose one of them.")
         return getattr(self, name)
 
     @property

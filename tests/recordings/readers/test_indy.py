@@ -127,7 +127,7 @@ def test_series_are_chosen_by_name(pair):
     z, minus_x, minus_y = truth.finger.T
     np.testing.assert_allclose(raw.arrays["behavior"][:, :3], np.column_stack([-minus_x, -minus_y, z]))
     np.testing.assert_allclose(raw.arrays["behavior"][:, 3:], truth.target)
-    with pytest.raises(InputError, match=r"no behavior series named 'speed'\. There are: cursor_velocity, cursor_pos"):
+    with pytest.raises(InputError, match=r"no behavior series named 'speed'\. Choose from cursor_velocity, cursor_pos"):
         read(mat, behavior=("speed",))
 
 

@@ -34,7 +34,7 @@ def test_npz_takes_the_same_names(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lfp_rate": 50.0}, r"unknown name 'lfp_rate'. Allowed names: behavior, behavior_names"),
+        ({"lfp_rate": 50.0}, r"unknown name 'lfp_rate'. Use only behavior, behavior_names"),
         ({"source": "x"}, "unknown name 'source'"),
         ({"notes": np.array([{"a": 1}], dtype=object)}, r"not a readable \.npz of own arrays"),
         ({"lfp": np.ones((200, 3))}, "`lfp` has only constant or NaN channels"),

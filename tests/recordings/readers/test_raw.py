@@ -68,5 +68,5 @@ def test_errors_of_the_build_carry_the_file():
 def test_choice_lists_what_is_there():
     assert chosen("f", "lfp", None, ["a", "b"], ["b"]) == ("b",)
     assert chosen("f", "lfp", (), ["a", "b"], ["b"]) == ()
-    with pytest.raises(InputError, match=r"f: no lfp series named 'x'\. There are: none"):
+    with pytest.raises(InputError, match=r"f: no lfp series named 'x'\. Choose from none"):
         chosen("f", "lfp", ("x",), [], [])

@@ -164,7 +164,7 @@ def test_chunks_that_were_never_written_are_not_zeros(tmp_path):
         data = group.create_dataset("data", truth.counts.shape, "i2", chunks=(4096, 2), compression="gzip")
         data[:4096] = truth.counts[:4096]
         data.attrs.update(attrs)
-    with pytest.raises(InputError, match=r"2 of 6 chunks are whole\. The file is half-written"):
+    with pytest.raises(InputError, match=r"2 of 6 chunks are whole\. Fetch the file again: it is half-written"):
         read(path)
 
 

@@ -73,7 +73,7 @@ def test_choice_of_area_and_behaviour(path):
     (raw,) = read(path, lfp=("PMd",), units=("M1",), behavior=("pos",))
     np.testing.assert_allclose(parts(raw, "lfp")[0], truth.power["PMd"][0], rtol=1e-6)
     assert raw.arrays["behavior_names"] == ["pos_x", "pos_y"]
-    with pytest.raises(InputError, match=r"no lfp series named 'S1'\. There are: M1, PMd"):
+    with pytest.raises(InputError, match=r"no lfp series named 'S1'\. Choose from M1, PMd"):
         read(path, lfp=("S1",))
 
 

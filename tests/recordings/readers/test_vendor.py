@@ -44,7 +44,7 @@ def test_without_tables_all_channels_are_field_potential(tmp_path):
     assert raw.broadband[0].channel_ids[-1] == "GRIP" and raw.broadband[0].positions_um is None
     (raw,) = read(path, lfp=("LFP_1", "LFP_0"), behavior=("GRIP",))
     np.testing.assert_array_equal(whole(raw.broadband[0]), stored[:, :2])
-    with pytest.raises(InputError, match=r"no lfp series named 'X'\. There are: Signals, LFP_0"):
+    with pytest.raises(InputError, match=r"no lfp series named 'X'\. Choose from Signals, LFP_0"):
         read(path, lfp=("X",))
 
 

@@ -43,7 +43,7 @@ class _File:
         if not match or float(match[1]) <= 0:
             raise InputError(
                 f"{self.path}: {key}: must be a positive number, got "
-                f"{self.settings.get(key)!r}. The file is truncated or damaged: copy it again."
+                f"{self.settings.get(key)!r}. Copy it again: it is truncated or damaged."
             )
         return float(match[1])
 
@@ -56,7 +56,7 @@ class _File:
         if len(self.content) != count * dtype.itemsize:
             raise InputError(
                 f"{self.path}: the header promises {count} records of {dtype.itemsize} bytes, got "
-                f"{len(self.content)} bytes. The file is truncated or damaged: copy it again."
+                f"{len(self.content)} bytes. Copy it again: it is truncated or damaged."
             )
         return np.frombuffer(self.content, dtype)
 
@@ -97,7 +97,7 @@ def _open(path: Path) -> _File:
         raw = path.read_bytes()
     start, end = raw.find(_START), raw.rfind(_END)
     if path.suffix != ".set" and not 0 <= start < end:
-        raise InputError(f"{path}: must hold binary between data_start and data_end. It is truncated: copy it again.")
+        raise InputError(f"{path}: must hold binary between data_start and data_end; it is truncated. Copy it again.")
     head = raw[:start] if start >= 0 else raw
     lines = (line.partition(" ") for line in head.decode("cp1252", "replace").splitlines())
     content = raw[start + len(_START) : end] if path.suffix != ".set" else b""
@@ -156,7 +156,7 @@ def _samples(file: _File) -> np.ndarray:
     size = int(file.number("bytes_per_sample"))
     kind = "EGF" if file.path.suffix.startswith(".egf") else "EEG"
     if size not in (1, 2):
-        raise InputError(f"{file.path}: bytes_per_sample: must be 1 or 2, got {size}. The header is damaged.")
+        raise InputError(f"{file.path}: bytes_per_sample: must be 1 or 2, got {size}. Copy the file again.")
     counts = file.records(np.dtype("i1" if size == 1 else "<i2"), int(file.number(f"num_{kind}_samples")))
     return counts / float(1 << (8 * size - 1))
 
@@ -224,8 +224,8 @@ def _clusters(path: Path, count: int) -> np.ndarray:
         numbers = np.array(tail.partition("\n")[2].split(), dtype=int) if mark else np.empty(0, int)
     if len(numbers) != count:
         raise InputError(
-            f"{path}: must give the cluster of each of {count} spikes, got {len(numbers)}. The cut belongs to another "
-            "recording, or is truncated."
+            f"{path}: must give the cluster of each of {count} spikes, got {len(numbers)}. "
+            "Copy it again, or give the cut of this recording."
         )
     return numbers
 

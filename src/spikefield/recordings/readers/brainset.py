@@ -93,7 +93,10 @@ def _read(path: Path, choice: SeriesChoice) -> Iterator[RawSession]:
 def _intervals(path: Path, domain: Any) -> np.ndarray:
     spans = np.column_stack([domain.start, domain.end]).astype(np.float64) if domain is not None else np.empty((0, 2))
     if not len(spans) or not np.isfinite(spans).all() or (spans[:, 1] <= spans[:, 0]).any():
-        raise InputError(f"{path}: domain: must be intervals that end after they start, got {spans.tolist()[:3]}.")
+        raise InputError(
+            f"{path}: domain: must be intervals that end after they start, got {spans.tolist()[:3]}. "
+            "Mend it, or prepare the file again."
+        )
     return spans
 
 

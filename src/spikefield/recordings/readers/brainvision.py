@@ -69,7 +69,7 @@ def _check_length(path: Path, text: str, count: int) -> None:
     if size and binary.is_file() and binary.stat().st_size % (size * count):
         raise InputError(
             f"{binary}: must hold {count} channels of {size} bytes a sample, got {binary.stat().st_size} bytes, which "
-            "is no multiple. The file is truncated: copy it again."
+            "is no multiple. Copy it again: it is truncated."
         )
 
 

@@ -126,10 +126,14 @@ def _check_trials(trials: list[_Trial], where: str) -> None:
                 f"hour of it, got {after.start_s:.3f} s. Mend the clock or take the trial out."
             )
     if len(counts := sorted({len(t.spikes) for t in trials})) > 1:
-        raise InputError(f"{where}.Trial.Neuron: must be as long in every trial, got {counts}. The file is damaged.")
+        raise InputError(
+            f"{where}.Trial.Neuron: must be as long in every trial, got {counts}. Fetch the file again: it is damaged."
+        )
     for name in {n for t in trials for n in t.behavior}:
         if lacking := [t.where for t in trials if name not in t.behavior]:
-            raise InputError(f"{lacking[0]}.{name}: missing, but other trials have it. The file is damaged.")
+            raise InputError(
+                f"{lacking[0]}.{name}: missing, but other trials have it. Fetch the file again: it is damaged."
+            )
 
 
 def _read(path: Path, choice: SeriesChoice) -> Iterator[RawSession]:
@@ -178,12 +182,14 @@ def _field_potential(path: Path, trials: list[_Trial], left_out: dict[str, Any],
         t = next(t for t in trials if t.lfp)
         raise InputError(
             f"{t.where}.Neuron.LFP: must have about {_LFP_PER_STEP * len(t.times_s)} samples (2 kHz over Time), got "
-            f"{sorted({len(x) for x in t.lfp.values()})[:4]}, and no other trial fits. The file is of another layout."
+            f"{sorted({len(x) for x in t.lfp.values()})[:4]}, and no other trial fits. Check the file's layout."
         )
     everywhere = sorted(set.intersection(*(set(t.lfp) for t in fits)))
     anywhere = set.union(*(set(t.lfp) for t in fits))
     if not everywhere:
-        raise InputError(f"{path}: Neuron.LFP: no entry has a field potential in every trial. The file is damaged.")
+        raise InputError(
+            f"{path}: Neuron.LFP: no entry has a field potential in every trial. Fetch the file again: it is damaged."
+        )
     left_out["trials whose LFP is missing or of another length"] = [t.where for t in trials if not t.lfp_fits]
     left_out["LFP that is empty in some trials"] = [_channel(k) for k in sorted(anywhere - set(everywhere))]
     following = [*itertools.pairwise(fits)]

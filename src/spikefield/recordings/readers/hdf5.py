@@ -70,7 +70,9 @@ def dataset(group: h5py.Group, name: str, *, kinds: str = "fiu", ndim: Sequence[
         raise InputError(f"{where}: must hold {expected}, got {found.dtype}. Check how it was exported.")
     if found.ndim not in ndim or found.size == 0:
         dims = " or ".join(str(n) for n in ndim)
-        raise InputError(f"{where}: must have {dims} axes and not be empty, got shape {found.shape}.")
+        raise InputError(
+            f"{where}: must have {dims} axes and not be empty, got shape {found.shape}. Check how it was exported."
+        )
     check_header(found)
     return found
 
@@ -108,8 +110,8 @@ def check_chunks(found: h5py.Dataset) -> None:
     found.id.chunk_iter(lambda chunk: sizes.append((filtered and not chunk.filter_mask) or chunk.size == nbytes))
     if len(sizes) != expected or not all(sizes):
         raise InputError(
-            f"{found.file.filename}: {found.name}: {sum(sizes)} of {expected} chunks are whole. The file is "
-            "half-written or damaged: fetch it again."
+            f"{found.file.filename}: {found.name}: {sum(sizes)} of {expected} chunks are whole. "
+            "Fetch the file again: it is half-written or damaged."
         )
 
 
@@ -165,7 +167,9 @@ def vector(group: h5py.Group, name: str) -> np.ndarray:
     """
     found = dataset(group, name)
     if found.ndim == 2 and 1 not in found.shape:
-        raise InputError(f"{group.file.filename}: {found.name}: must be (1, n), got shape {found.shape}.")
+        raise InputError(
+            f"{group.file.filename}: {found.name}: must be (1, n), got shape {found.shape}. Check how it was exported."
+        )
     return content(found).astype(np.float64).ravel()
 
 
@@ -181,7 +185,9 @@ def rows(group: h5py.Group, name: str, samples: int, widths: Sequence[int]) -> n
             values = content(found).astype(np.float64)
             return np.ascontiguousarray(values.T) if turned else values
     expected = " or ".join(f"({width}, {samples})" for width in widths)
-    raise InputError(f"{group.file.filename}: {found.name}: must be {expected}, got shape {found.shape}.")
+    raise InputError(
+        f"{group.file.filename}: {found.name}: must be {expected}, got shape {found.shape}. Check how it was exported."
+    )
 
 
 def text(value: object) -> str:

@@ -127,12 +127,15 @@ def _load(file: h5py.File, rows: tuple[str, ...]) -> _Mat:
     names = hdf5.content(hdf5.dataset(file, "chan_names", kinds="O")).ravel()
     channels = [hdf5.text(_cell(file, ref)) for ref in names]
     if len(set(channels)) != len(channels):
-        raise InputError(f"{file.filename}: /chan_names: must be different names, got {sorted(channels)[:4]}, …")
+        raise InputError(
+            f"{file.filename}: /chan_names: must be different names, got {sorted(channels)[:4]}, … "
+            "Rename them in the file."
+        )
     cells = hdf5.content(hdf5.dataset(file, "spikes", kinds="O", ndim=(2,)))
     if cells.shape[1] != len(channels):
         raise InputError(
             f"{file.filename}: /spikes: must have one column for each of {len(channels)} chan_names, "
-            f"got shape {cells.shape}. The file is damaged or of another layout."
+            f"got shape {cells.shape}. Fetch the file again: it is damaged or of another layout."
         )
     return _collect(file, cells, times, channels, rows)
 
@@ -156,7 +159,7 @@ def _collect(file: h5py.File, cells: np.ndarray, times: np.ndarray, channels: li
     if lost > sum(map(len, kept)):
         raise InputError(
             f"{file.filename}: /spikes: must be seconds on the clock of /t ({times[0]:.3f} to {times[-1]:.3f} s), but "
-            f"{lost} of {lost + sum(map(len, kept))} lie outside it. The spikes are of another clock or unit."
+            f"{lost} of {lost + sum(map(len, kept))} lie outside it. Put them on that clock, in seconds."
         )
     return _Mat(
         times_s=times,
@@ -185,7 +188,7 @@ def _spike_cell(file: h5py.File, ref: h5py.Reference, name: str, left_out: dict[
         return None
     where = f"{file.filename}: /spikes ({name})"
     if content.dtype.kind != "f":
-        raise InputError(f"{where}: must hold float seconds, got {content.dtype}. The file is of another layout.")
+        raise InputError(f"{where}: must hold float seconds, got {content.dtype}. Check the file's layout.")
     spikes = content.ravel().astype(np.float64)
     if not np.isfinite(spikes).all():
         raise InputError(f"{where}: must be finite seconds, got NaN or infinity. Fetch the file again.")

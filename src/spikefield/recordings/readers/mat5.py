@@ -128,7 +128,9 @@ def _walk(value: np.ndarray, where: str, depth: int = 0) -> Iterator[np.void]:
         for item in value.ravel():
             yield from _walk(np.asarray(item), where, depth + 1)
     elif value.size:
-        raise InputError(f"{where}: must be a struct array, got {value.dtype} of shape {value.shape}.")
+        raise InputError(
+            f"{where}: must be a struct array, got {value.dtype} of shape {value.shape}. Check how it was saved."
+        )
 
 
 def field(record: np.void, name: str, where: str) -> np.ndarray:
@@ -157,5 +159,7 @@ def numbers(record: np.void, name: str, where: str, *, columns: int | None = Non
             raise InputError(f"{where}.{name}: must be a vector, got shape {value.shape}. Check how it was saved.")
         return value.astype(np.float64).ravel()
     if value.ndim != 2 or value.shape[1] < columns:
-        raise InputError(f"{where}.{name}: must be (samples, {columns} or more), got shape {value.shape}.")
+        raise InputError(
+            f"{where}.{name}: must be (samples, {columns} or more), got shape {value.shape}. Check how it was saved."
+        )
     return value.astype(np.float64)

@@ -39,7 +39,7 @@ def _load(path: Path) -> dict[str, Any]:
         content = {name: archive[name] for name in archive.files}
     allowed = sorted(set(inspect.signature(from_arrays).parameters) - {"source"})
     if unknown := sorted(set(content) - set(allowed)):
-        raise InputError(f"{path}: unknown name {unknown[0]!r}. Allowed names: {', '.join(allowed)}.")
+        raise InputError(f"{path}: unknown name {unknown[0]!r}. Use only {', '.join(allowed)}.")
     return {name: _plain(value) for name, value in content.items()}
 
 

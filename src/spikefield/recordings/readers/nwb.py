@@ -191,7 +191,7 @@ def _spikes(path: Path, nwb: Any, valid: np.ndarray, left_out: dict[str, Any]) -
     if len(counts) != len(table.id) or (counts < 0).any() or ends[-1:].sum() != len(times):
         raise InputError(
             f"{path}: /units/spike_times_index: must rise to {len(times)} over {len(table.id)} units, got "
-            f"{len(ends)} entries up to {ends.max(initial=0)}. The file is damaged."
+            f"{len(ends)} entries up to {ends.max(initial=0)}. Fetch the file again: it is damaged."
         )
     if not np.isfinite(times).all():
         raise InputError(f"{path}: /units/spike_times: must be finite seconds, got NaN or infinity. Mend the file.")

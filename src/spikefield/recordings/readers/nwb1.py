@@ -56,7 +56,7 @@ def stretches(path: Path) -> tuple[Broadband, ...]:
         group = _group(file)
         data = hdf5.dataset(group, "data", kinds="i", ndim=(2,))
         if data.dtype.itemsize != 2:
-            raise InputError(f"{path}: {data.name}: must be int16, got {data.dtype}. The file is of another layout.")
+            raise InputError(f"{path}: {data.name}: must be int16, got {data.dtype}. Check the file's layout.")
         stamps = _timestamps(group)
         hdf5.check_chunks(data)
         hdf5.check_chunks(stamps)
@@ -114,7 +114,9 @@ def _group(file: h5py.File) -> h5py.Group:
 def _timestamps(group: h5py.Group) -> h5py.Dataset:
     stamps = hdf5.dataset(group, "timestamps", kinds="f")
     if stamps.ndim == 2 and 1 not in stamps.shape:
-        raise InputError(f"{group.file.filename}: {stamps.name}: must be (k,), got shape {stamps.shape}.")
+        raise InputError(
+            f"{group.file.filename}: {stamps.name}: must be (k,), got shape {stamps.shape}. Fetch it again."
+        )
     return stamps
 
 
@@ -125,8 +127,8 @@ def _turned(path: Path, data: h5py.Dataset, samples: int) -> bool:
     if data.shape[1] == samples:
         return True
     raise InputError(
-        f"{path}: {data.name}: must have one axis of {samples} samples, as timestamps has, got shape {data.shape}. "
-        "The file is half-written: fetch it again."
+        f"{path}: {data.name}: must have one axis of {samples} samples, as timestamps has, got shape "
+        f"{data.shape}. Fetch the file again: it is half-written."
     )
 
 
@@ -146,7 +148,8 @@ def _conversion(path: Path, data: h5py.Dataset) -> float:
     value = np.asarray(data.attrs.get("conversion", np.nan)).ravel()
     if value.size != 1 or value.dtype.kind not in "fiu" or not np.isfinite(value[0]) or value[0] == 0:
         raise InputError(
-            f"{path}: {data.name}: attribute `conversion` must be the volts of one count, got {value.tolist()}."
+            f"{path}: {data.name}: attribute `conversion` must be the volts of one count, got {value.tolist()}. "
+            "Mend the attribute."
         )
     return float(value[0])
 

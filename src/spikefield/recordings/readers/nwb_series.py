@@ -75,7 +75,7 @@ class NwbSeries:
             return True
         raise InputError(
             f"{self.where}: data must be (samples, channels) with {sorted(samples)} samples and {sorted(channels)} "
-            f"channels, as its time stamps and electrodes say, got shape {shape}. The file is half-written or damaged."
+            f"channels, as its time stamps and electrodes say, got shape {shape}. Write or fetch the file again."
         )
 
     @property

@@ -25,7 +25,7 @@ def find_reader(path: str | Path, name: str | None = None) -> Reader:
     path = Path(path)
     if name is not None:
         if name not in READERS:
-            raise InputError(f"`reader` must be one of {', '.join(READERS)}, got {name!r}.")
+            raise InputError(f"`reader` must be one of {', '.join(READERS)}, got {name!r}. Name one of them.")
         return READERS[name]
     if not guard.address(path):
         guard.check_file(path)

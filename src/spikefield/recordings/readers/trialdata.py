@@ -39,7 +39,10 @@ class _Table:
         """
         found = self.group.get(name)
         if found is None:
-            raise InputError(f"{self.where(name)}: missing; trial_data holds {', '.join(list(self.group)[:20])}.")
+            raise InputError(
+                f"{self.where(name)}: missing; trial_data holds {', '.join(list(self.group)[:20])}. "
+                "Check that the file is of this layout."
+            )
         if isinstance(found, h5py.Dataset) and found.dtype.kind == "O":
             found = self.group.file[hdf5.content(found).ravel()[trial]]
         if not isinstance(found, h5py.Dataset):
@@ -59,7 +62,10 @@ class _Table:
         """
         cell = self.cell(name, trial)
         if cell.dtype.kind not in "fiu" or cell.ndim != 2:
-            raise InputError(f"{self.where(name, trial)}: must be a matrix of numbers, got {cell.dtype} {cell.shape}.")
+            raise InputError(
+                f"{self.where(name, trial)}: must be a matrix of numbers, got {cell.dtype} {cell.shape}. "
+                "Check how it was saved."
+            )
         if cell.attrs.get("MATLAB_empty", 0):
             return np.empty((0, columns))
         if cell.shape[0] == columns:
@@ -83,11 +89,17 @@ def _matches(path: Path) -> bool:
 def _table(file: h5py.File) -> _Table:
     group = file.get("trial_data")
     if not isinstance(group, h5py.Group) or not len(group):
-        raise InputError(f"{file.filename}: trial_data: missing; the file holds {', '.join(file) or 'nothing'}.")
+        raise InputError(
+            f"{file.filename}: trial_data: missing; the file holds {', '.join(file) or 'nothing'}. "
+            "Check that the file is of this layout."
+        )
     cells = {str(n): d for n, d in group.items() if isinstance(d, h5py.Dataset) and d.dtype.kind == "O"}
     sizes = {name: int(np.prod(d.shape)) for name, d in cells.items()}
     if len(set(sizes.values())) > 1 or 0 in sizes.values():
-        raise InputError(f"{file.filename}: trial_data: fields must have one entry a trial each, got {sizes}.")
+        raise InputError(
+            f"{file.filename}: trial_data: fields must have one entry a trial each, got {sizes}. "
+            "Check how it was saved."
+        )
     return _Table(group=group, trials=next(iter(sizes.values()), 1))
 
 
@@ -102,7 +114,9 @@ def _guide(table: _Table, name: str, columns: int) -> np.ndarray:
         if not np.array_equal(table.matrix(name, trial, columns), guide):
             raise InputError(f"{table.where(name, trial)}: must be as in the first trial, but differs. Split the file.")
     if len(np.unique(guide, axis=0)) != len(guide) or not np.isfinite(guide).all() or not len(guide):
-        raise InputError(f"{table.where(name)}: must have finite, different rows, got {len(guide)} with repetitions.")
+        raise InputError(
+            f"{table.where(name)}: must have finite, different rows, got {len(guide)} with repetitions. Mend the guide."
+        )
     return guide
 
 
@@ -143,7 +157,8 @@ class _Layout:
             part = table.matrix(name, trial, columns)
             if len(part) != n:
                 raise InputError(
-                    f"{table.where(name, trial)}: must have {n} bins, as the trial's other fields, got {len(part)}."
+                    f"{table.where(name, trial)}: must have {n} bins, as the trial's other fields, got {len(part)}. "
+                    "Take the trial out."
                 )
             whole[first : first + n] = part
         return whole
@@ -182,7 +197,10 @@ def _arrays(
     bands = {a: _guide(table, f"{a}_lfp_guide", 3) for a in lfp}
     fields = [(f"{a}_spikes", len(guides[a])) for a in units] + [(f"{a}_lfp", len(bands[a])) for a in lfp]
     if not fields:
-        raise InputError(f"{path}: trial_data: holds neither <area>_spikes nor <area>_lfp that was asked for.")
+        raise InputError(
+            f"{path}: trial_data: holds neither <area>_spikes nor <area>_lfp that was asked for. "
+            "Choose other series; `spikefield inspect` lists them."
+        )
     layout = _layout(table, *fields[0])
     arrays: dict[str, Any] = {"intervals_s": layout.intervals_s, "trials_s": layout.intervals_s}
     if units:
@@ -233,7 +251,8 @@ def _inspect(path: Path) -> Inspection:
         guides |= {f"{a}_lfp": _guide(table, f"{a}_lfp_guide", 3) for a in powers}
         if not guides:
             raise InputError(
-                f"{path}: trial_data: holds neither <area>_spikes nor <area>_lfp; has {list(table.group)}."
+                f"{path}: trial_data: holds neither <area>_spikes nor <area>_lfp; has {list(table.group)}. "
+                "Check that the file is of this layout."
             )
         name, guide = next(iter(guides.items()))
         layout = _layout(table, name, len(guide))

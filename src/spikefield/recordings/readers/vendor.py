@@ -89,7 +89,7 @@ def _parse(path: Path) -> Any:
         raise InputError(f"{path}: needs neo. Install it with: pip install 'spikefield[vendor]'") from error
     guard.check_file(path)
     if path.suffix.lower() not in _SYSTEMS:
-        raise InputError(f"{path}: no system is known for {path.suffix!r}. Known: {', '.join(_SYSTEMS)}.")
+        raise InputError(f"{path}: no system is known for {path.suffix!r}. Give a file of {', '.join(_SYSTEMS)}.")
     if path.suffix.lower() == ".vhdr":
         brainvision.check_encoding(path)
     system = _SYSTEMS[path.suffix.lower()]
@@ -153,7 +153,10 @@ def _select(path: Path, reader: Any, channels: list[_Channel], lfp: tuple[str, .
     streams = _streams(reader)
     taken = [c for c in channels if c.name in lfp or (streams[c.stream] in lfp and c.is_field)]
     if len({c.stream for c in taken}) > 1 or len({c.name for c in taken}) != len(taken):
-        raise InputError(f"{path}: the field potential must be different channels of one stream, got {', '.join(lfp)}.")
+        raise InputError(
+            f"{path}: the field potential must be different channels of one stream, got {', '.join(lfp)}. "
+            "Name channels of one stream."
+        )
     if lacking := [c.name for c in taken if c.volts is None]:
         raise InputError(f"{path}: channel {lacking[0]}: must be a voltage with a gain, but is not. Leave it out.")
     return taken
@@ -206,7 +209,10 @@ def _broadband(path: Path, reader: Any, taken: list[_Channel]) -> tuple[Broadban
     ]
     for before, after in itertools.pairwise(found):
         if after.start_s < before.end_s - 1 / rate:
-            raise InputError(f"{after.name}: a segment starts at {after.start_s:.3f} s, before the last one ends.")
+            raise InputError(
+                f"{after.name}: a segment starts at {after.start_s:.3f} s, before the last one ends. "
+                "Prepare the parts one by one."
+            )
     return tuple(found)
 
 
@@ -237,7 +243,10 @@ def _chunk(reader: Any, segment: int, start: int, stop: int, stream: int, column
 
 def _behavior(path: Path, reader: Any, taken: list[_Channel]) -> dict[str, Any]:
     if len({c.stream for c in taken}) > 1:
-        raise InputError(f"{path}: behaviour must be channels of one stream, got {[c.name for c in taken]}.")
+        raise InputError(
+            f"{path}: behaviour must be channels of one stream, got {[c.name for c in taken]}. "
+            "Name channels of one stream."
+        )
     stream, columns = taken[0].stream, [c.index for c in taken]
     rate, values, times = float(reader.get_signal_sampling_rate(stream)), [], []
     for segment in range(reader.segment_count(0)):
