@@ -15,7 +15,6 @@ of five minutes no test time.) The rat's field comes once a bin, so that nothing
 import argparse
 import csv
 import json
-import runpy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from corpora import NAMES, recordings_of
 from matplotlib.figure import Figure
 
 import spikefield.artifact as artifact
@@ -32,7 +32,6 @@ from spikefield.config import ExperimentConfig, load_preset, spike_encoder, stud
 from spikefield.errors import InputError
 from spikefield.evaluation.statistics import seed_interval
 from spikefield.experiments import scoring
-from spikefield.experiments.commands import simulate
 from spikefield.experiments.corpus import Corpus, check_as_learned, read_corpus, same_channels
 from spikefield.experiments.experiment import paired_sessions
 from spikefield.experiments.fanout import fan_out
@@ -44,7 +43,6 @@ from spikefield.training.optimiser import OptimiserConfig
 from spikefield.training.stages import RunConfig, distill, pretrain
 from spikefield.windows.binned import bin_session
 
-RAT = Path(__file__).parent.parent / "examples" / "real" / "rat_circular_track.py"
 SIDE_BY_SIDE = 2
 AHEAD = (1, 2, 5)
 ZERO_PHASE = {
@@ -278,23 +276,6 @@ def curve(numbers: dict[str, Any], bin_width_ms: float, title: str, width_in: fl
     return figure
 
 
-def recordings_of(name: str, data: Path | None, out: Path, *, rehearse: bool) -> tuple[Path, Path] | None:
-    """Return the folder of a corpus's prepared sessions and where its experiment may lie; make what is missing."""
-    made = {"simulator": out.parent / "bench-sim", "rat": out.parent / "bench-real" / "rat"}[name]
-    if not rehearse and (made / "recordings").is_dir() and any((made / "recordings").glob("*.h5")):
-        return made / "recordings", made / "experiment"
-    recordings = out / name / "recordings"
-    if name == "simulator":
-        if not recordings.is_dir():
-            simulate(out=recordings, sessions=2 if rehearse else 4, minutes=1.5 if rehearse else 5.0)
-    elif data is None or not (data / "cao2021_hpc" / "rat").is_dir():
-        print("rat: left out, its recording is not here")
-        return None
-    elif not recordings.is_dir():
-        runpy.run_path(str(RAT))["main"](data / "cao2021_hpc" / "rat", recordings)
-    return recordings, made / "experiment"
-
-
 def announce(price: Price, tasks: Sequence[tuple[str, int]], seeds: Sequence[int]) -> int:
     """Say how long it will take; return how many networks are to be trained."""
     work = Work(price.corpus.sessions, price.corpus.window_bins, len(price.corpus.sessions))
@@ -321,7 +302,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", choices=["simulator", "rat"], default=["simulator", "rat"])
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--rehearse", action="store_true", help="tiny recordings and few steps: does it run?")
     options = parser.parse_args()
     config, summary, page = load_preset("quick"), {}, ["# The price of causality", ""]

@@ -1,6 +1,6 @@
 """Time a step of training, the default design beside the published one at equal width, in turns, and compare their R².
 
-    python benchmarks/training.py --out OUT [--data NAME=FOLDER ...] [--repeats 9] [--rehearse]
+    python benchmarks/training.py [DATA] --out OUT [--repeats 9] [--only simulator rat] [--rehearse]
 
 Time: windows of 96 units and 96 channels, bins of 10 ms, width and depth of the `paper` preset for both. The published
 design (`twin`) is that preset in plain eager PyTorch; ours is `quick` at that width. A step is forward, backward,
@@ -8,7 +8,8 @@ clipping and optimiser, the teacher's words given to both. One batch holds 40 s 
 has it; on CUDA as well, where there is one. `peak_share` is what a step reaches of the measured product of matrices.
 
 R²: the teacher (autoencoding) and the student (distillation) of both designs at the width of `quick`, three seeds, on
-folders of prepared sessions, as `spikefield reproduce` of `training.yaml` beside this file leaves them in OUT.
+the demo's simulated sessions and on DATA/cao2021_hpc/rat, as `spikefield reproduce` of `training.yaml` beside this file
+leaves them in OUT. What `make bench-sim` and `make bench-real` made beside OUT is not trained again.
 
 Last line: JSON.
 """
@@ -24,22 +25,23 @@ from typing import Any
 
 import pandas as pd
 import torch
+from corpora import NAMES, recordings_of
 
 from spikefield.config import ExperimentConfig, lfp_encoder, load_preset, spike_encoder, student_encoder, window_bins
 from spikefield.evaluation.statistics import seed_interval
 from spikefield.experiments.planning import described
 from spikefield.experiments.reproduce import run_series
 from spikefield.experiments.series import read_series
-from spikefield.experiments.step_cost import TrainingStep, matmul_flops, now
+from spikefield.experiments.step_cost import TrainingStep, matmul_flops, now, saved_bytes
 from spikefield.models.encoder import Encoder
 from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.objectives.distillation import Student
-from spikefield.recordings import session as layout
 from spikefield.windows.binned import BinnedSession
 
 SERIES = Path(__file__).parent / "training.yaml"
 WIDTH_MS, UNITS, CHANNELS, BATCH_S, SHOWN_S = 10.0, 96, 96, 40.0, 5.0
 TASKS = {"mae": "teacher", "distill": "distilled"}
+DESIGNS = ("ours", "twin")
 
 
 def designs(*, rehearse: bool) -> dict[str, ExperimentConfig]:
@@ -137,26 +139,32 @@ def _peak_gb(step: TrainingStep, device: str) -> float:
         torch.cuda.reset_peak_memory_stats()
         step()
         return torch.cuda.max_memory_allocated() / 1e9
-    from spikefield.experiments.step_cost import saved_bytes
-
     weights = 16 * sum(p.numel() for p in step.network.parameters())
     return (weights + saved_bytes(step.network, step.loss)) / 1e9
 
 
-def r2(data: dict[str, Path], out: Path, *, seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """Train both designs on every folder, print R² with its interval over seeds, and return the means."""
+def r2(names: Sequence[str], data: Path | None, out: Path, *, seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """Train both designs on every corpus, print R² with its interval over seeds, and return the means."""
     found: dict[str, dict[str, list[float]]] = {task: {"r2_ours": [], "r2_twin": []} for task in TASKS}
-    for name, folder in data.items():
-        results = run_series(read_series(str(SERIES)), folder, out / name, config=load_preset("quick"), seeds=seeds)
+    for name in names:
+        if (there := recordings_of(name, data, out)) is None:
+            continue
+        recordings, made = there
+        series = read_series(str(SERIES))
+        reuse = [made.parent] if made.is_dir() else []
+        results = run_series(series, recordings, out / name, config=load_preset("quick"), seeds=seeds, reuse=reuse)
         scores = pd.read_csv(results, keep_default_na=False)
-        own = scores[(scores.metric == "r2") & (scores.trained_on.str.split(";").map(len) >= 1)]
         for task, model in TASKS.items():
-            for variant in ("ours", "twin"):
-                of_all = own[(own.model == model) & (own.variant == variant)]
-                by_seed = of_all.groupby("seed").value.mean()
-                mean, low, high = seed_interval(by_seed.to_numpy())
-                print(f"{name}, {model}, {variant}: R² {mean:.3f} [{low:.3f}, {high:.3f}], {len(by_seed)} seeds")
-                found[task][f"r2_{variant}"].append(mean)
+            by_design = {}
+            for variant in DESIGNS:
+                chosen = (scores.metric == "r2") & (scores.model == model) & (scores.variant == variant)
+                by_seed = scores[chosen].groupby("seed").value.mean().to_numpy()
+                by_design[variant] = by_seed
+                found[task][f"r2_{variant}"].append(by_seed.mean())
+            by_design["difference"] = by_design["ours"] - by_design["twin"]
+            for variant, values in by_design.items():
+                mean, low, high, n = seed_interval(values)
+                print(f"{name}, {model}, {variant}: R² {mean:.3f} [{low:.3f}, {high:.3f}], {n} seeds")
     return {
         task: {k: round(statistics.mean(v), 3) if v else None for k, v in each.items()} for task, each in found.items()
     }
@@ -165,8 +173,9 @@ def r2(data: dict[str, Path], out: Path, *, seeds: Sequence[int]) -> dict[str, d
 def main() -> None:
     """Measure, then train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data", nargs="*", default=[], help="NAME=FOLDER of prepared sessions; left out if not there")
+    parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rehearse", action="store_true", help="one small layer, to see that all of it runs")
@@ -177,9 +186,7 @@ def main() -> None:
     cuda = torch.cuda.is_available()
     found["cuda"] = measure("cuda", bf16=True, repeats=given.repeats, rehearse=given.rehearse) if cuda else None
     print(f"timed in {time.perf_counter() - start:.0f} s", flush=True)
-    named = dict(pair.split("=", 1) for pair in given.data)
-    folders = {name: Path(folder) for name, folder in named.items() if layout.find_sessions(Path(folder))}
-    scores = r2(folders, given.out, seeds=given.seeds)
+    scores = r2([] if given.rehearse else given.only, given.data, given.out, seeds=given.seeds)
     for device in ("cpu", "cuda"):
         for task in TASKS:
             if found[device] is not None:
