@@ -52,7 +52,11 @@ class LslSource(Source):
         self.channel_ids = tuple(map(str, names)) if names and all(names) else None
 
     def read(self, *, timeout_s: float) -> Block | None:
-        """Return all that the inlet holds; an outlet that went away is waited for."""
+        """Return all that the inlet holds; an outlet that went away is waited for.
+
+        Raises:
+            InputError: the stream was lost.
+        """
         try:
             first, first_s = self._inlet.pull_sample(timeout=timeout_s)
             if first_s is None or not len(first):

@@ -69,7 +69,11 @@ def offline_graph(encoder: Encoder, session_id: str, n_channels: int, readout: d
 
 
 def step_graph(encoder: Encoder, session_id: str, n_channels: int, readout: dict[str, np.ndarray] | None) -> Any:
-    """Return the model of one bin, for causal attention of a known reach."""
+    """Return the model of one bin, for causal attention of a known reach.
+
+    Raises:
+        InputError: attention is not causal, or its reach is not limited.
+    """
     size = encoder.config.transformer
     if not size.causal or size.attention_bins is None:
         raise InputError("the streaming step needs causal attention with `attention_bins`. Distil with `causal: true`.")

@@ -110,7 +110,7 @@ class StreamingDecoder:
         """Take the next samples of all channels, in the model's order and units, and return the bins they complete.
 
         Args:
-            samples: in the units of the training; NaN = not measured.
+            samples: (sample, channel), in the units of the training; NaN = not measured.
             times_s: when each was taken, on any steady clock; without them no sample counts as missing.
 
         Raises:

@@ -36,7 +36,7 @@ class UnitCheck:
         return self.n_bins >= _BINS
 
     def check_type(self, samples: np.ndarray) -> None:
-        """Refuse what is no number, and integers where the model learned fractions.
+        """Refuse samples (sample, channel) that are no numbers, and integers where the model learned fractions.
 
         Raises:
             InputError: one of these.
