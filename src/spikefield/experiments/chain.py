@@ -19,6 +19,9 @@ def chain(data: Path, *, preset: str = "realtime", bin_width_ms: float | None = 
         data: folder of prepared sessions, or one of them; those without field are left out.
         preset: bins, paper, realtime or band_power, or a YAML file that holds the steps of a chain of one's own.
         bin_width_ms: width of the bins; by default 20 ms, or what a recording's own grid demands.
+
+    Raises:
+        InputError: no session of `data` holds a field potential.
     """
     told = 0
     steps = _own(Path(preset)) if preset.endswith((".yaml", ".yml")) else preset

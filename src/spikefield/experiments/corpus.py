@@ -87,7 +87,11 @@ def _binned(path: Path, binning: BinningConfig) -> BinnedSession:
 
 
 def read_corpus_for(model: Model, data: Path, *, config: ExperimentConfig) -> Corpus:
-    """Read a folder of sessions on the grid and through the signal chain that a model was trained with."""
+    """Read a folder of sessions on the grid and through the signal chain that a model was trained with.
+
+    Raises:
+        InputError: the sessions come on bins of another width.
+    """
     binning = replace(config.binning, bin_width_ms=model.bin_width_ms, chain=model.chain)
     corpus = read_corpus(data, config=replace(config, binning=binning))
     if corpus.binning.bin_width_ms != model.bin_width_ms:

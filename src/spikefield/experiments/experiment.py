@@ -82,7 +82,11 @@ def run_experiment(
 
 
 def paired_sessions(corpus: Corpus, wanted: Sequence[str] | None) -> tuple[BinnedSession, ...]:
-    """Return the sessions to distil on; by default the first that holds spikes and field."""
+    """Return the sessions to distil on; by default the first that holds spikes and field.
+
+    Raises:
+        InputError: no session holds both, or a wanted one is not there or lacks one of them.
+    """
     possible = corpus.having("spikes", "lfp")
     if not possible:
         raise InputError(

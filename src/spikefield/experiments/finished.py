@@ -56,7 +56,11 @@ def read_finished(out: Path, *, data: Path | None = None) -> Finished:
 
 
 def config_of(content: dict[str, Any]) -> ExperimentConfig:
-    """Build a configuration from plain values, as an experiment's marker holds them."""
+    """Build a configuration from plain values, as an experiment's marker holds them.
+
+    Raises:
+        InputError: the values make no configuration.
+    """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(ExperimentConfig, as_group=False)
     try:

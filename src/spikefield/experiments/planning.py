@@ -55,14 +55,17 @@ class StagePlan:
 
     @property
     def minutes(self) -> float:
+        """Minutes of a run on this machine."""
         return self.steps * self.step.seconds / 60
 
     @property
     def flops(self) -> float:
+        """Operations of a run."""
         return self.steps * self.step.flops
 
     @property
     def memory_gb(self) -> float:
+        """Weights, gradients, moments, and what is kept for the backward pass."""
         return (_BYTES_A_WEIGHT * self.step.parameters + self.step.activation_bytes) / 1e9
 
     def minutes_on(self, machine: Machine, *, share: float) -> float:
@@ -76,6 +79,7 @@ class StagePlan:
 
     @property
     def launch_s(self) -> float:
+        """Seconds that starting the kernels of a step takes."""
         return self.step.kernels * _LAUNCH_S
 
 
@@ -131,7 +135,11 @@ def plan(
 
 
 def described(config: ExperimentConfig, *, sessions: int, minutes: float, units: int, channels: int) -> Work:
-    """Make up one short recording of this kind, and say how often its like is there."""
+    """Make up one short recording of this kind, and say how often its like is there.
+
+    Raises:
+        InputError: a number is not positive.
+    """
     for name, value in (("sessions", sessions), ("minutes", minutes), ("units", units), ("channels", channels)):
         if value <= 0:
             raise InputError(f"`{name}` must be positive, got {value}. Leave it out for the default.")

@@ -94,6 +94,6 @@ def excess_row(decoded: Decoded, chance: baselines.Null, **labels: Any) -> list[
 
 
 def predictions(model: Model, session: BinnedSession) -> tuple[np.ndarray, Decoded]:
-    """Return the representation of every bin and the decoded test time, with the model's own readout."""
+    """Return the representation (bin, dim) and the decoded test time, with the model's own readout."""
     z = embed(model.encoder, session, window_bins=model.window_bins)
     return z, score(session, z, Readout.from_arrays(model.readouts[session.session_id]))

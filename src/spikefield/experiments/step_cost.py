@@ -78,7 +78,7 @@ class TrainingStep:
         self._moves.step()
 
     def loss(self) -> Tensor:
-        """Return the loss of the windows."""
+        """Return the loss of the windows, a scalar."""
         with self._cast:
             if isinstance(self.network, MaskedAutoencoder):
                 return self.network(self.batch)
@@ -170,7 +170,7 @@ def _batch(
 
 
 def saved_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> int:
-    """Return how many bytes a forward pass keeps for its backward pass, weights left out."""
+    """Return how many bytes a forward pass to a scalar keeps for its backward pass, weights left out."""
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     held: dict[int, int] = {}
 
