@@ -121,7 +121,11 @@ class Encoder(nn.Module):
         return 0 if present is None else patch_count(present.shape[1], self.config.patch_size)
 
     def channels(self, windows: Windows) -> tuple[Tensor, Bool[Tensor, "batch patch slot"]]:
-        """Return this modality's values in patches (batch, time, patch, slot), and which slots are real."""
+        """Return this modality's values in patches (batch, time, patch, slot), and which slots are real.
+
+        Raises:
+            InputError: the batch lacks what the encoder reads.
+        """
         if self.config.modality == "spikes":
             values, valid = windows.counts, windows.unit_valid
         else:

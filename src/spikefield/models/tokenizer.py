@@ -93,7 +93,11 @@ class SpaceEmbedding(nn.Module):
         self.table = nn.Parameter(torch.cat([self.table.data, fresh.to(self.table)]), requires_grad=self.learned)
 
     def share_session(self, session_id: str, *, like: str) -> None:
-        """Let `session_id` use the rows of the known session `like` (generalisation without training, Fig. 5)."""
+        """Let `session_id` use the rows of the known session `like` (generalisation without training, Fig. 5).
+
+        Raises:
+            InputError: `session_id` is already known, or `like` is not.
+        """
         if session_id in self.rows:
             raise InputError(f"`session_id` {session_id!r} is already in this model. Use it as it is.")
         self.rows[session_id] = self.rows_of(like)
