@@ -97,7 +97,10 @@ def poisson_loss(
     counts: Tensor,
     hidden: Bool[Tensor, "batch time patch slot"],
 ) -> Float[Tensor, ""]:
-    """Poisson negative log likelihood, up to log(count!), averaged over the hidden, real values."""
+    """Poisson negative log likelihood of counts (batch, time, patch, slot), averaged over the hidden, real values.
+
+    Up to log(count!), which no parameter moves.
+    """
     nll = log_rate.exp() - counts * log_rate
     return nll.masked_fill(~hidden, 0.0).sum() / hidden.sum().clamp(min=1)
 
@@ -107,6 +110,6 @@ def gaussian_loss(
     values: Tensor,
     hidden: Bool[Tensor, "batch time patch slot"],
 ) -> Float[Tensor, ""]:
-    """Squared error, averaged over the hidden, real values."""
+    """Squared error from values (batch, time, patch, slot), averaged over the hidden, real values."""
     error = functional.mse_loss(predicted, values, reduction="none")
     return error.masked_fill(~hidden, 0.0).sum() / hidden.sum().clamp(min=1)
