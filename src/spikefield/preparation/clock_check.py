@@ -145,7 +145,7 @@ def _refined(lags: np.ndarray, curve: np.ndarray, best: int) -> float:
 def explained_by_lag(
     white: Float[np.ndarray, "bin component"], movement: Float[np.ndarray, "bin dim"], lags: np.ndarray
 ) -> Float[np.ndarray, " lag"]:
-    """Return R² of a linear fit of `movement`, taken each lag later, by orthonormal components; the mean over dims.
+    """Return R² of a linear fit of `movement`, each of `lags` (lag,) later, by orthonormal components; mean of dims.
 
     Whatever slides past the end counts as 0.
     """

@@ -55,6 +55,9 @@ def prepare(
         spikes: those of the file, or threshold crossings of its broadband where nobody sorted.
         workers: recordings at a time; by default one a processor.
         ray_address: of a Ray cluster that sees the same disk; by default all run on this machine.
+
+    Raises:
+        InputError: `workers` is below 1, or a recording could not be prepared.
     """
     if workers is not None and workers < 1:
         raise InputError(f"`workers` must be at least 1, got {workers}. Leave it out for one a processor.")
@@ -178,6 +181,9 @@ def inspect(source: Path, *, reader: str | None = None) -> None:
     Args:
         source: file, or folder that is searched for recordings.
         reader: name of the reader; by default the file's structure tells.
+
+    Raises:
+        InputError: a file could not be inspected.
     """
     failed = []
     for path in sources(source) if source.is_dir() else [source]:

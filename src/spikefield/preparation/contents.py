@@ -32,7 +32,7 @@ class Spikes:
     start_s: float = 0.0
 
     def events(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return time, unit and number of spikes; counts stand in the middle of their bin."""
+        """Return time, unit and number of spikes, (event,) each; counts stand in the middle of their bin."""
         if self.times_s is not None and self.unit_index is not None:
             return self.times_s, self.unit_index, np.ones(len(self.times_s))
         assert self.counts is not None
