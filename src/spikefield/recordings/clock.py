@@ -74,7 +74,7 @@ class _Sums:
 
 
 def measure(blocks: Iterable[np.ndarray], name: str) -> Clock:
-    """Fit one rate, and a start for each stretch, to time stamps (s) that come in blocks.
+    """Fit one rate, and a start for each stretch, to time stamps (s) that come in blocks (sample,).
 
     A step of more than 1.5 sample periods begins a new stretch.
 
@@ -117,7 +117,7 @@ def _check_steps(times: np.ndarray, steps: np.ndarray, index: int, name: str) ->
 
 
 def check_increasing(times: np.ndarray, name: str) -> None:
-    """Refuse time stamps that are not finite or not after the one before.
+    """Refuse time stamps (sample,) that are not finite or not after the one before.
 
     Raises:
         InputError: says where.
@@ -127,7 +127,7 @@ def check_increasing(times: np.ndarray, name: str) -> None:
 
 
 def check_even(times: np.ndarray, step_s: float, tolerance_s: float, name: str) -> None:
-    """Refuse a clock whose steps leave `step_s` ± `tolerance_s`.
+    """Refuse a clock of times (sample,) whose steps leave `step_s` ± `tolerance_s`.
 
     Raises:
         InputError: says where the clock stands still, runs back or jumps.

@@ -12,7 +12,7 @@ from spikefield.errors import InputError
 def known_duration_s(
     *, stamps_s: Sequence[ArrayLike | None], sampled: Sequence[tuple[ArrayLike | None, float | None]]
 ) -> float | None:
-    """Return how long the recording lasts by its time stamps, and by the sampled arrays that are taller than wide."""
+    """Return how long the recording lasts by its time stamps (sample,) and its sampled arrays taller than wide."""
     found = [float(np.ptp(finite)) for stamps in stamps_s if (finite := _finite(stamps)).size]
     for array, rate_hz in sampled:
         n_samples, n_columns = _shape(array)

@@ -157,7 +157,7 @@ def duration_s(session: Data) -> float:
 
 
 def valid_intervals_s(session: Data) -> tuple[np.ndarray, np.ndarray]:
-    """Return the start and the end of every interval of valid time, in seconds."""
+    """Return the start and the end (interval,) of every interval of valid time, in seconds."""
     assert session.domain is not None
     return np.asarray(session.domain.start), np.asarray(session.domain.end)
 

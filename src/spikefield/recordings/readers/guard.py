@@ -18,6 +18,9 @@ def readable(path: str | Path, layout: str, remedy: str = _FETCH_AGAIN) -> Itera
     """Turn whatever a parser raises on a damaged file into one line that names the file and the layout.
 
     Parsers of foreign bytes raise anything from OSError to RecursionError, hence the wide net; the cause is chained.
+
+    Raises:
+        InputError: in the place of whatever the parser raised.
     """
     try:
         yield

@@ -34,7 +34,7 @@ def names(path: Path) -> set[str]:
 
 
 def load(path: Path, name: str, layout: str) -> np.ndarray:
-    """Return one variable of a whole file.
+    """Return one variable (rows, columns) of a whole file.
 
     Raises:
         InputError: another format, truncated, damaged, or the variable is missing.
@@ -113,7 +113,7 @@ def _check_inflates(raw: mmap.mmap, start: int, end: int, path: Path) -> None:
 
 
 def records(value: np.ndarray, where: str) -> list[np.void]:
-    """Return a struct array, or a cell array of structs, as a list of records.
+    """Return a struct array (rows, columns), or a cell array of structs, as a list of records.
 
     Raises:
         InputError: neither a struct nor cells of them.
@@ -134,7 +134,7 @@ def _walk(value: np.ndarray, where: str, depth: int = 0) -> Iterator[np.void]:
 
 
 def field(record: np.void, name: str, where: str) -> np.ndarray:
-    """Return a field of a record.
+    """Return a field (rows, columns) of a record.
 
     Raises:
         InputError: the field is missing; the message lists what is there.
@@ -146,7 +146,7 @@ def field(record: np.void, name: str, where: str) -> np.ndarray:
 
 
 def numbers(record: np.void, name: str, where: str, *, columns: int | None = None) -> np.ndarray:
-    """Return a numeric field as float64: a vector, or a matrix of at least `columns` columns.
+    """Return a numeric field as float64: a vector (n,), or a matrix (rows, columns) of at least `columns` columns.
 
     Raises:
         InputError: missing, not numbers, or of another shape.

@@ -63,7 +63,11 @@ class NwbSeries:
 
     @cached_property
     def turned(self) -> bool:
-        """Tell whether the data lie as (channels, samples), by the number of electrodes and of time stamps."""
+        """Tell whether the data lie as (channels, samples), by the number of electrodes and of time stamps.
+
+        Raises:
+            InputError: neither shape fits.
+        """
         shape, stamps = self.shape, self.series.timestamps
         if len(shape) != 2:
             return False
@@ -90,7 +94,11 @@ class NwbSeries:
 
     @cached_property
     def clock(self) -> clock.Clock:
-        """The measured clock, or the stated one where the file holds a rate."""
+        """The measured clock, or the stated one where the file holds a rate.
+
+        Raises:
+            InputError: neither time stamps nor a positive rate.
+        """
         rate, stamps = self.series.rate, self.series.timestamps
         if stamps is not None:
             return clock.measure(self._stamp_blocks(), f"{self.where}: timestamps")
@@ -100,7 +108,11 @@ class NwbSeries:
         return clock.Clock(rate_hz=float(rate), stretches=(clock.Stretch(first=0, count=self.samples, start_s=start),))
 
     def times_s(self) -> np.ndarray:
-        """Return the time of every sample."""
+        """Return the time (sample,) of every sample, in seconds.
+
+        Raises:
+            InputError: another number of time stamps than of samples.
+        """
         stamps = self.series.timestamps
         if stamps is None:
             return self.clock.stretches[0].start_s + np.arange(self.samples) / self.clock.rate_hz
