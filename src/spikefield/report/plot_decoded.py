@@ -22,12 +22,12 @@ def shown_models(arrays: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def first_stretch(time_s: np.ndarray) -> slice:
-    """Return the bins from the first test bin on, `STRETCH_S` long at most."""
+    """Return the bins from the first test bin of `time_s` (bin,) on, `STRETCH_S` long at most."""
     return slice(0, int(np.searchsorted(time_s, time_s[0] + STRETCH_S, side="right")))
 
 
 def with_gaps(time_s: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Put a NaN row wherever time jumps by more than one and a half bins, so that no line crosses a gap."""
+    """Put a NaN row into values (bin, dim) wherever time (bin,) jumps by more than one and a half bins."""
     step = np.diff(time_s)
     if not len(step):
         return time_s, values

@@ -20,7 +20,7 @@ def mapped_models(arrays: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def evenly_chosen(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the indices of the bins to map: those that every model represents, thinned evenly to `MOST_BINS`."""
+    """Return the bins (point,) to map: those that every model represents, thinned evenly to `MOST_BINS`."""
     whole = [np.isfinite(arrays[f"z_{model}"]).all(axis=1) for model in mapped_models(arrays)]
     present = np.flatnonzero(np.all(whole, axis=0))
     if len(present) <= MOST_BINS:
@@ -47,7 +47,7 @@ def flat_maps(arrays: Mapping[str, np.ndarray], chosen: np.ndarray) -> dict[str,
 
 
 def turned_onto(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return `points` turned or mirrored, nothing else, to lie as near `reference` as can be."""
+    """Return `points` (point, axis) turned or mirrored, nothing else, to lie as near `reference` as can be."""
     left, _, right = np.linalg.svd(points.T @ reference)
     return points @ (left @ right)
 
@@ -61,7 +61,7 @@ def plot_map(
     width_in: float,
     footer: Sequence[str] = (),
 ) -> Figure:
-    """Draw the maps side by side, coloured by direction on a colour wheel; the slower the bin, the fainter its dot."""
+    """Draw the maps (point, axis) side by side, coloured by direction; the slower the bin, the fainter its dot."""
     wide = width_in >= WIDE_IN
     columns = len(maps) + 1 if wide else 2
     rows = -(-(len(maps) + 1) // columns)

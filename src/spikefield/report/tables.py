@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
 
 
 def t_interval(values: ArrayLike) -> Estimate:
-    """Return the mean of `values` and its 95 % Student t interval, mean ± t(0.975, n - 1) · s / √n."""
+    """Return the mean of `values` (n,) and its 95 % Student t interval, mean ± t(0.975, n - 1) · s / √n."""
     values = np.asarray(values, np.float64)
     n = len(values)
     mean = float(values.mean()) if n else float("nan")
