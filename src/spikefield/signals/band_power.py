@@ -49,7 +49,11 @@ class BandPowerConfig(StepConfig):
             )
 
     def fit(self, signal: Signal, training: Training) -> FittedStep:
-        """Design a filter a band."""
+        """Design a filter a band.
+
+        Raises:
+            InputError: no band lies below half the rate.
+        """
         kept = tuple(b for b in self.bands_hz if b[1] <= _HIGHEST_SHARE_OF_RATE * signal.rate_hz)
         left_out = tuple(b for b in self.bands_hz if b not in kept)
         if not kept:

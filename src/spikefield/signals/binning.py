@@ -18,6 +18,9 @@ def n_bins(duration_s: float, bin_width_ms: float) -> int:
 
     >>> n_bins(0.29, 10.0)
     29
+
+    Raises:
+        InputError: `duration_s` is negative.
     """
     if not np.isfinite(duration_s) or duration_s < 0:
         raise InputError(f"`duration_s` must be 0 or more seconds, got {duration_s}. Check the session's domain.")
@@ -79,6 +82,9 @@ def bin_means(
 
     A series at least as fast as the bins is averaged over the samples in each bin. A slower one is interpolated
     linearly at the bin centres, only between neighbours less than 1.5 sample periods apart. NaN samples do not count.
+
+    Raises:
+        InputError: `times_s` do not increase, or are not as many as the values.
     """
     if len(times_s) != len(values) or (np.diff(times_s) <= 0).any():
         raise InputError(f"`times_s` must be {len(values)} increasing seconds, got {len(times_s)}. Sort the samples.")

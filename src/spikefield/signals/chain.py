@@ -102,6 +102,9 @@ class FittedChain:
         """Return the same chain for another recording of the same channels at (nearly) the same rate.
 
         For a live stream `n_bins` does not matter.
+
+        Raises:
+            InputError: another rate.
         """
         if abs(rate_hz / self.clock.rate_hz - 1) > _SAME_RECORDING_RATE:
             raise InputError(
@@ -247,6 +250,9 @@ class ChainStream:
         """Take the next samples of all channels of the fit and return the bins that are complete.
 
         A sample with NaN in any good channel counts as not measured.
+
+        Raises:
+            InputError: another number of channels.
         """
         if samples.ndim != 2 or samples.shape[1] != len(self._keep):
             raise InputError(
@@ -269,6 +275,9 @@ class ChainStream:
         """Leave these channels out from now on: of the reference, and as features, which become NaN.
 
         Channels that are not named count as good again; their filters start afresh.
+
+        Raises:
+            InputError: an unknown channel, or none left.
         """
         good = [c for c, keep in zip(self.chain.channel_ids, self._keep, strict=True) if keep]
         if unknown := [c for c in channel_ids if c not in self.chain.channel_ids]:

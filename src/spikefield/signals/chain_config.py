@@ -170,7 +170,11 @@ def chain_of(named: str | Mapping[str, Any]) -> ChainConfig:
 
 
 def preset(name: str) -> ChainConfig:
-    """Return a preset by name."""
+    """Return a preset by name.
+
+    Raises:
+        InputError: no such preset.
+    """
     if name not in PRESETS:
         raise InputError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}. Name one of them.")
     return PRESETS[name]

@@ -63,7 +63,7 @@ class DecimateStep(FittedStep):
         return f"{self.form.replace('_', '-')} anti-alias low-pass, then one sample of {self.factor}"
 
     def response(self, frequencies_hz: np.ndarray, signal: Signal, clock: Clock) -> np.ndarray:
-        """Return the filter's gain and phase."""
+        """Return the filter's gain and phase (frequency,)."""
         return filters.response(self.sos, frequencies_hz, rate_hz=signal.rate_hz, form=self.form)
 
     def reach_s(self, signal: Signal) -> float:

@@ -63,7 +63,11 @@ class LfpExtractor:
         self._given = 0
 
     def push(self, samples: np.ndarray) -> Float32[np.ndarray, "out channels"]:
-        """Take the next (samples, channels) of the file and return the field potential that they complete."""
+        """Take the next (samples, channels) of the file and return the field potential that they complete.
+
+        Raises:
+            InputError: more samples than the clock says.
+        """
         ready = []
         while len(samples):
             if not self._runs:
@@ -81,7 +85,11 @@ class LfpExtractor:
         return np.concatenate(ready) if ready else np.empty((0, samples.shape[1]), np.float32)
 
     def flush(self) -> None:
-        """Check that all samples of the clock have come; the last ones left with their run."""
+        """Check that all samples of the clock have come; the last ones left with their run.
+
+        Raises:
+            InputError: fewer samples than the clock says.
+        """
         if self._runs:
             expected = self._runs[-1].first_sample + self._runs[-1].n_samples
             raise InputError(f"`samples`: {self._taken} came, the clock has {expected}. Is the file cut short?")
@@ -118,7 +126,11 @@ class LfpExtractor:
 def extract_lfp(
     chunks: Iterable[np.ndarray], clock: SampleClock, *, to_hz: float = 1000.0, scale: float = 1.0
 ) -> Float32[np.ndarray, "out channels"]:
-    """Return the whole field potential of a recording that is read in (samples, channels) pieces."""
+    """Return the whole field potential of a recording that is read in (samples, channels) pieces.
+
+    Raises:
+        InputError: no samples, or more or fewer than the clock says.
+    """
     extractor, lfp, given = LfpExtractor(clock, to_hz=to_hz, scale=scale), None, 0
     for chunk in chunks:
         rows = extractor.push(chunk)

@@ -28,6 +28,9 @@ def band_pass_sos(
     """Design a Butterworth band-pass, or a low- or high-pass where the other edge is None.
 
     The two edges are designed apart: an edge of 0.05 Hz beside one of 50 Hz stays well conditioned.
+
+    Raises:
+        InputError: no edge is given, or one does not fit the rate.
     """
     edges = [edge for edge in (low_hz, high_hz) if edge is not None]
     if not edges:
@@ -123,7 +126,11 @@ def settle_samples(sos: Float[np.ndarray, "sections 6"], *, form: Form, share: f
 
 
 def check_form(form: str) -> None:
-    """Refuse a form that is neither causal nor zero_phase."""
+    """Refuse a form that is neither causal nor zero_phase.
+
+    Raises:
+        InputError: it is neither.
+    """
     if form not in FORMS:
         raise InputError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}. Choose one of them.")
 

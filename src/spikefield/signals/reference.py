@@ -37,7 +37,11 @@ class ReferenceConfig(StepConfig):
             )
 
     def fit(self, signal: Signal, training: Training) -> FittedStep:
-        """Return the reference for these channels."""
+        """Return the reference for these channels.
+
+        Raises:
+            InputError: a bipolar reference of a single channel.
+        """
         count = len(signal.columns)
         if self.kind == "none":
             return Nothing(label="no reference")

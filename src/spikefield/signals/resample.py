@@ -80,7 +80,7 @@ class BinStep(FittedStep):
         }[self.method]
 
     def response(self, frequencies_hz: np.ndarray, signal: Signal, clock: Clock) -> np.ndarray:
-        """Return the gain of the mean and its delay of half a sample."""
+        """Return the gain (frequency,) of the mean and its delay of half a sample."""
         if self.method != "mean":
             return np.ones(len(frequencies_hz), complex)
         width_s, period_s = clock.bin_width_ms / 1000, 1 / signal.rate_hz

@@ -20,7 +20,11 @@ class LogConfig(StepConfig):
     place: ClassVar[str] = "bins"
 
     def fit(self, signal: Signal, training: Training) -> FittedStep:
-        """Find each column's floor in training time."""
+        """Find each column's floor in training time.
+
+        Raises:
+            InputError: a column holds values of 0 or less.
+        """
         rows = training.rows()
         rows = rows[training.mask(len(rows), signal)]
         rows = rows[np.isfinite(rows[:, 0])]

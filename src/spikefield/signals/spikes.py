@@ -31,7 +31,11 @@ def select_units(
     bin_width_ms: float,
     min_rate_hz: float = 1.0,
 ) -> Bool[np.ndarray, " units"]:
-    """Mark the units that fire at least `min_rate_hz` in training time."""
+    """Mark the units that fire at least `min_rate_hz` in training time.
+
+    Raises:
+        InputError: `within` marks no bin, or is of another length.
+    """
     if within.shape != counts.shape[:1] or not within.any():
         raise InputError(
             f"`within` must mark some of the {len(counts)} bins, got {within.shape}, {within.sum()} marked. "
@@ -75,7 +79,11 @@ class ThresholdConfig:
             )
 
     def sos(self, rate_hz: float) -> Float[np.ndarray, "sections 6"]:
-        """Return the band-pass for this rate."""
+        """Return the band-pass for this rate.
+
+        Raises:
+            InputError: the rate is too low for spikes.
+        """
         high_hz = min(self.high_hz, _HIGHEST_SHARE_OF_RATE * rate_hz)
         if self.low_hz >= high_hz:
             raise InputError(
@@ -99,7 +107,7 @@ def estimate_noise(
     config: ThresholdConfig,
     within_s: Float[np.ndarray, "intervals 2"] | None = None,
 ) -> Float[np.ndarray, " channels"]:
-    """Return each channel's noise from 20 000 samples spread over the recording, or over `within_s` (training time).
+    """Return each channel's noise from 20 000 samples (sample, channel) of the recording, or of `within_s`.
 
     Raises:
         InputError: no sample in `within_s`, or a channel without noise.

@@ -57,7 +57,11 @@ class Standardizer:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Standardizer":
-        """Rebuild from `to_dict`."""
+        """Rebuild from `to_dict`.
+
+        Raises:
+            InputError: `center` or `scale` is missing.
+        """
         if set(content) != {"center", "scale"}:
             raise InputError(f"a standardizer must hold `center` and `scale`, got {sorted(content)}. Fit it again.")
         return cls(np.asarray(content["center"], np.float64), np.asarray(content["scale"], np.float64))

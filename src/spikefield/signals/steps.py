@@ -142,7 +142,7 @@ class SosStep(FittedStep):
         return f"{self.form.replace('_', '-')} {self.label}"
 
     def response(self, frequencies_hz: np.ndarray, signal: Signal, clock: Clock) -> np.ndarray:
-        """Return the filter's gain and phase."""
+        """Return the filter's gain and phase (frequency,)."""
         return filters.response(self.sos, frequencies_hz, rate_hz=signal.rate_hz, form=self.form)
 
     def reach_s(self, signal: Signal) -> float:
