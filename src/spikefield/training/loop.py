@@ -72,7 +72,7 @@ class Objective(lightning.LightningModule, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Return the loss of a batch, the rows `self.share`; randomness comes from `generator` alone."""
+        """Return the loss of a batch, a scalar, the rows `self.share`; randomness comes from `generator` alone."""
 
     def on_train_epoch_start(self) -> None:
         """Start the mean of the training loss, unless an interrupted epoch goes on."""
@@ -88,7 +88,7 @@ class Objective(lightning.LightningModule, ABC):
         self.generator.manual_seed(mixed_seed(self.seed, step))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """One step of the optimiser."""
+        """Return the weighted loss of one step of the optimiser, a scalar."""
         self.share = self._share(self.trainer.train_dataloader, batch, index)
         value = self.loss(batch, self.generator)
         return value * self._weigh("train", value)

@@ -98,11 +98,13 @@ class Progress(Callback):
         return self.best_epoch == len(self.curve) - 1 or (ended and math.isfinite(self.curve[-1].valid_loss))
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Take signals over, and go on from the checkpoint."""
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         self._restore(trainer)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Tell objective and batches where the run is."""
         self.objective.epoch = self.epoch
         if self.batches is not None:
             self.batches.start_epoch(self.epoch, skip=self.batch)
@@ -110,6 +112,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Keep a checkpoint when one is due, and leave where a signal asks for it."""
         if batch is None:  # passed over: an interrupted run had learned from it already
             return
         self.batch = batch_idx + 1
@@ -129,11 +132,13 @@ class Progress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Leave where a signal asks for it."""
         if self.signal is not None and trainer.world_size == 1:
             self.keep(trainer)
             raise Leave
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Add a row to the curve, and keep the weights that the run would leave."""
         train, valid = (self.objective.mean_loss(kind) for kind in ("train", "valid"))
         self.curve.append(EpochRecord(self.epoch, train, valid))
         self._bar.set_postfix(train=f"{train:.4f}", valid=f"{valid:.4f}")
@@ -146,6 +151,7 @@ class Progress(Callback):
             self.keep(trainer)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Give signals back."""
         self._bar.close()
         for number, handler in getattr(self, "_handlers", {}).items():
             signal.signal(number, handler)
