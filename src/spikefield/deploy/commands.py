@@ -131,6 +131,9 @@ def adapt(
         channel_map: a CSV of source,model[,scale], as for `stream`.
         scale: the model's unit for one of the source's, such as volts of a count.
         bad: what stands in for bad channels, as for `stream`.
+
+    Raises:
+        InputError: `out` exists, or the recording holds no behaviour or another than the model decodes.
     """
     if out.exists():
         raise InputError(f"`out` {out} exists. Choose another file, or remove it first.")
@@ -173,6 +176,9 @@ def export(
         to: onnx.
         session: whose channels, space embedding and readout are used; by default the only one trained on.
         int8: also write files with matrices in 8 bits, and tell how far they are off.
+
+    Raises:
+        InputError: `out` exists, or the model is none of the field potential.
     """
     if out.exists():
         raise InputError(f"`out` {out} exists. Choose another folder, or remove it first.")

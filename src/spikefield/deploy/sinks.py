@@ -83,7 +83,11 @@ class StdoutSink(Sink):
         self._descriptor = descriptor
 
     def write(self, row: Row) -> None:
-        """Write one line."""
+        """Write one line.
+
+        Raises:
+            InputError: standard output was closed by its reader.
+        """
         text, self._head = f"{self._head}{self._as_line(row)}\n".encode(), ""
         try:
             while text:

@@ -33,6 +33,9 @@ def debiased_cka(x: Float[np.ndarray, "bin dim_x"], y: Float[np.ndarray, "bin di
         HSIC = [tr(K L) + ΣK ΣL / ((n - 1)(n - 2)) - 2 / (n - 2) · Σ (K L)] / (n (n - 3))
 
     worked out in feature space, never forming K or L. NaN if either never changes.
+
+    Raises:
+        InputError: fewer than 4 bins.
     """
     x, y = (_checked(z) - z.mean(0, dtype=np.float64) for z in (x, y))
     if len(x) < 4:

@@ -47,6 +47,9 @@ def simulate(*, out: Path, sessions: int = 4, subjects: int = 1, minutes: float 
         subjects: number of subjects.
         minutes: length of each session.
         seed: of the whole corpus.
+
+    Raises:
+        InputError: `out` is not empty.
     """
     config = SimulatorConfig(n_sessions=sessions, n_subjects=subjects, session_s=60 * minutes)
     if out.exists() and any(out.iterdir()):
@@ -160,6 +163,9 @@ def finetune(
         out: model folder to write.
         sessions: ids of the sessions to train on; by default all that hold the modality.
         seed: of new space embeddings, windows and masks.
+
+    Raises:
+        InputError: `model` is a student, or `out` exists.
     """
     _check_new(out)
     start = artifact.load(model)
@@ -194,6 +200,9 @@ def distill(
         teacher: model folder of a spike teacher that knows the sessions.
         on: ids of the paired sessions; by default the first that holds spikes and field.
         seed: of weights and windows.
+
+    Raises:
+        InputError: `teacher` reads the field potential, or `out` exists.
     """
     _check_new(out)
     guide = artifact.load(teacher)

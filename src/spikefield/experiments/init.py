@@ -33,6 +33,9 @@ def init(
         preset: size of the networks and length of training; by default quick.
         behavior: names of the series of behaviour of recordings that are not prepared; by default the reader's choice.
         seeds: one run a seed; by default 0.
+
+    Raises:
+        InputError: `out` exists.
     """
     if out.exists():
         raise InputError(f"`out` {out} exists. Choose another file, or remove it first.")

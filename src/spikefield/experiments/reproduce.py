@@ -120,7 +120,11 @@ def run_series(
 
 
 def sessions_in(data: Path, held_out: Sequence[str] | None) -> Sessions:
-    """Return which sessions there are; held out is, unless said, the last quarter of those with spikes and field."""
+    """Return which sessions there are; held out is, unless said, the last quarter of those with spikes and field.
+
+    Raises:
+        InputError: no session holds both spikes and field.
+    """
     every, paired = [], []
     for path in layout.session_paths(data):
         with layout.load(path) as session:

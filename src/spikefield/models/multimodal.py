@@ -35,7 +35,11 @@ class MultimodalEncoder(Encoder):
         *,
         generator: torch.Generator | None = None,
     ) -> None:
-        """Make room for a new session's space embeddings: of its units, then of its channels."""
+        """Make room for a new session's space embeddings: of its units, then of its channels.
+
+        Raises:
+            InputError: no number of field channels.
+        """
         if n_field_channels < 1:
             raise InputError("`n_field_channels` must be 1 or more for an encoder of spikes and field. Give both.")
         super().add_session(session_id, n_channels, generator=generator)
@@ -47,7 +51,7 @@ class MultimodalEncoder(Encoder):
         return counts.shape[2] + lfp.shape[2]
 
     def channels(self, windows: Windows) -> tuple[Tensor, Bool[Tensor, "batch patch slot"]]:
-        """Return the values of both in patches of as many slots, and which slots are real."""
+        """Return the values of both in equal patches (batch, time, patch, slot), and which slots are real."""
         (counts, unit_valid), (lfp, channel_valid) = self._patches(windows)
         values = torch.cat([self._widened(counts.float()), self._widened(lfp)], dim=2)
         return values, torch.cat([self._widened(unit_valid), self._widened(channel_valid)], dim=1)

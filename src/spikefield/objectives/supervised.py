@@ -43,7 +43,11 @@ class BehaviorHead(nn.Module):
     def forward(
         self, z: Float[Tensor, "batch time dim"], behavior: Tensor | None, windows: Windows
     ) -> Float[Tensor, ""]:
-        """Return the squared error of standardised behaviour, averaged over what was measured."""
+        """Return the squared error of standardised behaviour (batch, time, dim), averaged over what was measured.
+
+        Raises:
+            InputError: the batch holds no behaviour.
+        """
         if behavior is None:
             raise InputError(
                 "this batch holds no behavior, which the supervised regime learns from. Give sessions that hold it."
@@ -68,7 +72,7 @@ class SupervisedAutoencoder(nn.Module):
     def forward(
         self, windows: Windows, behavior: Tensor | None, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, ""]:
-        """Return the sum of both losses."""
+        """Return the sum of both losses; behaviour is (batch, time, dim)."""
         z = self.network.encoder(windows)
         return self.network(windows, generator=generator) + self.head(z, behavior, windows)
 
@@ -83,7 +87,7 @@ class SupervisedStudent(nn.Module):
     def forward(
         self, windows: Windows, targets: Float[Tensor, "batch time teacher_dim"], behavior: Tensor | None
     ) -> Float[Tensor, ""]:
-        """Return the loss of one batch."""
+        """Return the loss of one batch; behaviour is (batch, time, dim)."""
         z = self.network.encoder(windows)
         alignment = alignment_loss(self.network.to_teacher(z).float(), targets, windows.time_valid)
         return self.head(z, behavior, windows) + self.network.config.alignment_weight * alignment

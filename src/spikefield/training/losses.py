@@ -27,7 +27,7 @@ class Autoencoding(Objective):
     network: MaskedAutoencoder
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Score what was hidden."""
+        """Score what was hidden; a scalar."""
         _pass_over(self.network.encoder, batch, self.share, generator)
         return self.network(batch, generator=generator)
 
@@ -38,7 +38,7 @@ class SupervisedAutoencoding(Objective):
     network: SupervisedAutoencoder
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Score what was hidden and what was done."""
+        """Score what was hidden and what was done; a scalar."""
         _pass_over(self.network.network.encoder, batch, self.share, generator)
         return self.network(batch, batch.behavior, generator=generator)
 
@@ -55,7 +55,7 @@ class Distillation(Objective):
     network: Student
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Weigh both terms."""
+        """Weigh both terms; a scalar."""
         reconstruction, alignment = self.network(batch, _targets(batch))
         config = self.network.config
         return config.reconstruction_weight * reconstruction + config.alignment_weight * alignment
@@ -67,7 +67,7 @@ class SupervisedDistillation(Objective):
     network: SupervisedStudent
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Score what was done and where the teacher points."""
+        """Score what was done and where the teacher points; a scalar."""
         return self.network(batch, _targets(batch), batch.behavior)
 
 
@@ -85,7 +85,7 @@ class JointDistillation(Objective):
     network: Together
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Weigh both terms; the alignment moves both networks."""
+        """Weigh both terms to a scalar; the alignment moves both networks."""
         reconstruction, alignment = self.network.student(batch, self.network.teacher(batch).float())
         config = self.network.student.config
         return config.reconstruction_weight * reconstruction + config.alignment_weight * alignment

@@ -69,7 +69,11 @@ class Split:
     leaks: bool = False
 
     def kind(self, name: str) -> Bool[np.ndarray, "bin"]:
-        """Return the mask of 'train', 'valid' or 'test'."""
+        """Return the mask of 'train', 'valid' or 'test'.
+
+        Raises:
+            InputError: another name.
+        """
         if name not in _KINDS:
             raise InputError(f"`name` must be one of {_KINDS}, got {name!r}. Choose one of them.")
         return getattr(self, name)
