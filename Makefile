@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install docs figures demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading screenshots
+.PHONY: install docs figures messages demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading screenshots
 
 install: .venv/.installed
 
@@ -31,6 +31,10 @@ docs: install
 # The drawings of the pages on concepts.
 figures: install
 	$(BIN)/python docs/draw.py docs/figures
+
+# docs/messages.md: every error and warning, read from the source; a test says when it is to be made again.
+messages: install
+	$(BIN)/python docs/messages.py
 
 check: install
 	$(BIN)/ruff format --check .

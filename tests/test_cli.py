@@ -95,7 +95,7 @@ def test_our_own_mistakes_keep_their_traceback(command):
     [
         (["disstill"], ["`command` must be one of init, demo, simulate", "got 'disstill'"]),
         (["--verbose"], ["`command` must be one of", "got '--verbose'"]),
-        (["simulate"], ["arguments are required: out", "`spikefield simulate --help` lists the flags"]),
+        (["simulate"], ["arguments are required: out", "See `spikefield simulate --help`"]),
         (["simulate", "--out", "x", "--minuts", "3"], ["--minuts"]),
         (["simulate", "--out", "x", "--minutes", "three"], ["minutes", "three"]),
         (["simulate", "--out", "x", "--sessions", "2.5"], ["sessions", "2.5"]),

@@ -110,7 +110,7 @@ def _call(name: str, function: Callable[..., int | None], flags: list[str]) -> i
     except InputError:
         raise
     except (ArgumentError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{error}. `spikefield {name} --help` lists the flags.") from error
+        raise InputError(f"{error}. See `spikefield {name} --help`.") from error
     return function(**_arguments(values, parameters)) or 0
 
 

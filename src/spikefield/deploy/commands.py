@@ -234,7 +234,8 @@ def _matched(decoder: StreamingDecoder, source: Source, channel_map: Path | None
     decoder.check_source(rate_hz=source.rate_hz)
     channels = match_channels(source, decoder.channel_ids, channel_map, scale=scale)
     if channels.missing:
-        log.warning("channels that the source lacks, taken for bad: %s", ", ".join(channels.missing))
+        missing = ", ".join(channels.missing)
+        log.warning("channels that the source lacks are taken for bad: %s. Name others with `--channel-map`.", missing)
         decoder.set_bad_channels(channels.missing)
     return channels
 

@@ -110,7 +110,9 @@ class SampleTimes:
         step = float(np.median(np.diff(self._steps)))
         self._steps = None
         if step <= 0:
-            raise InputError("`times_s` must increase from sample to sample. Give each sample its time, or give none.")
+            raise InputError(
+                "`times_s` must increase, got a sample at or before the last. Give each sample its time, or none."
+            )
         if abs(step - 1) >= _SAME_RATE:
             raise InputError(
                 f"`times_s` come at {self._rate_hz / step:.4g} Hz, but the model learned {self._rate_hz:.4g} Hz. "

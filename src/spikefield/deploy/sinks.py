@@ -93,7 +93,9 @@ class StdoutSink(Sink):
             while text:
                 text = text[os.write(self._descriptor, text) :]
         except BrokenPipeError as error:
-            raise InputError("standard output was closed by its reader. Keep it open for the whole stream.") from error
+            raise InputError(
+                "standard output was closed by its reader. Let its reader run as long as the stream."
+            ) from error
 
 
 class CsvSink(Sink):

@@ -74,7 +74,7 @@ def _known_series(names: Sequence[str], known: Sequence[str]) -> list[str]:
     if unknown := [name for name in names if name not in known]:
         raise InputError(
             f"`behavior` must be of {', '.join(known) or 'no series, for there is none'}, got {unknown[0]!r}. "
-            "`spikefield inspect` lists them."
+            "See them with `spikefield inspect`."
         )
     return list(names)
 

@@ -277,7 +277,9 @@ def _spike_times(times: ArrayLike | None, units: ArrayLike | None) -> tuple[np.n
 def _counts(counts: ArrayLike) -> np.ndarray:
     matrix = _matrix("spike_counts", counts, np.float64)
     if not np.isfinite(matrix).all() or (matrix < 0).any() or (matrix != np.rint(matrix)).any():
-        raise InputError("`spike_counts` must be whole numbers of spikes, 0 or more. Give counts, not rates.")
+        raise InputError(
+            "`spike_counts` must be whole numbers of spikes, 0 or more, got others. Give counts, not rates."
+        )
     if matrix.max() > 65535:
         raise InputError(f"`spike_counts` must be at most 65535 a bin, got {matrix.max():.0f}. Are these spike times?")
     return matrix.astype(np.uint16)

@@ -94,7 +94,9 @@ def _read(path: Path) -> Checkpoint:
             raise ValueError("its state is no table")
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, RecursionError, TypeError) as error:
         why = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: not a whole checkpoint ({why}). The one before it is used instead.") from error
+        raise InputError(
+            f"{path}: not a whole checkpoint ({why}); the one before it is used. Check the disk."
+        ) from error
     return Checkpoint(tensors, state)
 
 

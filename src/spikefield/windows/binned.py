@@ -136,7 +136,7 @@ def bin_session(session: Data, *, config: BinningConfig) -> BinnedSession:
         InputError: too little data for the split, or a grid that does not fit the bin width.
     """
     if config.bin_width_ms is None:
-        raise InputError("`bin_width_ms` must be set before a session is binned. Use `choose_bin_width_ms`.")
+        raise InputError("`bin_width_ms` must be set before a session is binned, got None. Use `choose_bin_width_ms`.")
     width = config.bin_width_ms
     session_id = str(session.session.id)
     starts, ends = layout.valid_intervals_s(session)

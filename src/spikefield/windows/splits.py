@@ -49,7 +49,8 @@ class SplitConfig:
             )
         if not self.valid_blocks or not self.test_blocks or len(held_out) >= self.n_blocks:
             raise InputError(
-                "`valid_blocks`, `test_blocks` and the training blocks must each be at least one block. "
+                "`valid_blocks`, `test_blocks` and the training blocks must each be at least one block, "
+                f"got {len(self.valid_blocks)}, {len(self.test_blocks)} and {self.n_blocks - len(held_out)}. "
                 "Move a block to where none is left."
             )
         if self.guard_s < 0:
