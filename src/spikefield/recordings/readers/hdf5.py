@@ -149,7 +149,7 @@ def name_of(item: h5py.Group | h5py.Dataset) -> str:
 
 
 def content(found: h5py.Dataset) -> np.ndarray:
-    """Return a whole dataset (…, any axes) after checking its header and chunks.
+    """Return a whole dataset (axis, …) after checking its header and chunks.
 
     Raises:
         InputError: the declared shape does not fit the file, or the file is half-written.
