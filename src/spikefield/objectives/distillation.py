@@ -61,7 +61,11 @@ class Student(nn.Module):
     def forward(
         self, windows: Windows, targets: Float[Tensor, "batch time teacher_dim"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return (reconstruction, alignment); the loss is their sum with `alignment_weight` on the second."""
+        """Return (reconstruction, alignment); the loss is their sum with `alignment_weight` on the second.
+
+        Raises:
+            InputError: the batch holds no field potential.
+        """
         z = self.encoder(windows)
         if windows.lfp is None or windows.channel_valid is None:
             raise InputError(
