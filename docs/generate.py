@@ -22,7 +22,6 @@ from spikefield import cli
 from spikefield.config import PRESETS, ExperimentConfig, load_preset, preset_path
 
 _ALONE = "spikefield"  # the modules that lie beside the packages
-_PAGES = ("spikefield.recordings.readers", "spikefield.recordings.simulator")
 
 
 def write(docs: Path) -> None:
@@ -51,25 +50,19 @@ def tutorial_page(script: Path) -> str:
     return jupytext.writes(notebook, fmt="md:markdown")
 
 
-def public_modules() -> list[str]:
-    """Return the names of all modules and packages without a leading underscore."""
+def public_modules() -> dict[str, bool]:
+    """Return the names of all modules without a leading underscore, and whether each is a package."""
     found = pkgutil.walk_packages(spikefield.__path__, "spikefield.")
-    return sorted(m.name for m in found if not any(part.startswith("_") for part in m.name.split(".")))
+    kept = {m.name: m.ispkg for m in found if not any(part.startswith("_") for part in m.name.split("."))}
+    return dict(sorted(kept.items()))
 
 
 def api_pages() -> dict[str, str]:
     """Return one page a package, and one for the modules beside the packages."""
     pages: dict[str, list[str]] = {_ALONE: []}
-    for name in public_modules():
-        pages.setdefault(_page_of(name), []).append(name)
+    for name, is_package in public_modules().items():
+        pages.setdefault(name if is_package else name.rpartition(".")[0], []).append(name)
     return {page: _api_page(page, names) for page, names in pages.items()}
-
-
-def _page_of(module: str) -> str:
-    if own := next((page for page in _PAGES if module == page or module.startswith(f"{page}.")), None):
-        return own
-    is_package = hasattr(importlib.import_module(module), "__path__")
-    return module if is_package else module.rpartition(".")[0]
 
 
 def _api_page(page: str, modules: list[str]) -> str:
