@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install docs figures messages demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading screenshots
+.PHONY: install docs figures messages demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading screenshots notebooks
 
 install: .venv/.installed
 
@@ -52,6 +52,12 @@ bench-sim: install
 # Real recordings, three seeds: two and a half minutes on two cores for the rat on the track, most of an hour for all.
 bench-real: install
 	$(BIN)/python benchmarks/real.py $(SHARED) --out out/bench-real
+
+# The tutorials as notebooks, without outputs: out/notebooks.
+notebooks: install
+	mkdir -p out/notebooks
+	for name in $(basename $(notdir $(wildcard examples/tutorials/*.py))); do \
+	  $(BIN)/jupytext --quiet --to ipynb --output out/notebooks/$$name.ipynb examples/tutorials/$$name.py || exit 1; done
 
 # What a browser shows of the pages, at a desk and on a phone, light and dark: out/screenshots. Needs chromium-driver.
 screenshots: install
