@@ -25,6 +25,7 @@ from spikefield.training.stages import RunConfig, distill, finetune, finetune_su
 from spikefield.windows.binned import BinnedSession
 
 _ENCODERS = {("spikes",): spike_encoder, ("lfp",): lfp_encoder, ("spikes", "lfp"): multimodal_encoder}
+_SEEDS_APART = 1000
 Trained = tuple[MaskedAutoencoder | Student, list[EpochRecord]]
 
 
@@ -72,8 +73,10 @@ class Runner:
         if what == "baselines":
             return [self._baselines(*corpus.named([session_id], argument="session"))]
         if what == "teacher and student":
-            teachers = self._autoencoder("teacher", self._pretrained("spikes"), seed)
-            return teachers + [self._student(name, teachers[-1], seed) for name in STUDENTS if name in models]
+            spiking = self._pretrained("spikes")
+            teachers = self._autoencoder("teacher", spiking, seed)
+            more = [self._autoencoder("teacher", spiking, s, kept=False)[-1] for s in self._seeds_beside(seed)]
+            return teachers + [self._student(name, [teachers[-1], *more], seed) for name in STUDENTS if name in models]
         if what != "ms-lfp":
             return self._autoencoder(what, corpus.named([session_id], argument="session"), seed, session_id)
         over_all = self._autoencoder(what, self._pretrained("lfp"), seed)
@@ -81,6 +84,10 @@ class Runner:
             field = corpus.having("lfp")
             over_all += self._autoencoder("ss-lfp", field, seed, field[0].session_id, same_as=over_all[0])
         return over_all
+
+    def _seeds_beside(self, seed: int) -> list[int]:
+        """Return the seeds of the teachers that a student of several has beside that of its own seed."""
+        return [seed + _SEEDS_APART * i for i in range(1, self.experiment.config.distillation.n_teachers)]
 
     def missing(self) -> bool:
         """Tell whether some stage is not there yet."""
@@ -128,12 +135,18 @@ class Runner:
         return self.workspace.stage(f"baselines/{session.session_id}", key=key, label=label, run=run)
 
     def _autoencoder(
-        self, name: str, sessions: Sequence[BinnedSession], seed: int, suffix: str = "", same_as: Path | None = None
+        self,
+        name: str,
+        sessions: Sequence[BinnedSession],
+        seed: int,
+        suffix: str = "",
+        same_as: Path | None = None,
+        kept: bool = True,
     ) -> list[Path]:
         """Pretrain, fine-tune to sessions that are distilled on but were not seen, then supervised where asked for.
 
-        Only the models that are scored are returned; what is trained further with labels is kept under `stages`. A
-        model that is the `same_as` another is read from there.
+        Only the models that are scored are returned; what is trained further with labels, or is not to be `kept` as a
+        model of its own, lies under `stages`. A model that is the `same_as` another is read from there.
         """
         experiment, config = self.experiment, self.experiment.config
         modalities = SINGLE.get(name, ("spikes",) if name == "teacher" else ("lfp",))
@@ -141,7 +154,8 @@ class Runner:
         known = [*sessions, *new]
         encoder = _ENCODERS[modalities](config, sessions)
         key = content_key(name, seed, encoder, config.autoencoding, config.pretraining, experiment.inputs(sessions))
-        folder = self._folder(name, suffix, "", seed, last=not experiment.study.supervised)
+        last = kept and not experiment.study.supervised
+        folder = self._folder(name, suffix, "", seed, last=last)
 
         def train(run: RunConfig) -> Trained:
             if same_as is not None:
@@ -151,11 +165,11 @@ class Runner:
 
         found = [self._model(folder, name, seed, key=key, trained_on=sessions, scored=sessions, train=train)]
         if new:
-            folder = self._folder(name, suffix, "tuned", seed, last=not experiment.study.supervised)
+            folder = self._folder(name, suffix, "tuned", seed, last=last)
             found.append(self._further(folder, found[-1], name, seed, known, new, "unsupervised"))
         if experiment.study.supervised:
             labelled = [s for s in known if s.behavior is not None]
-            folder = self._folder(name, suffix, "supervised", seed)
+            folder = self._folder(name, suffix, "supervised", seed, last=kept)
             found = [self._further(folder, found[-1], name, seed, known, labelled, "supervised")] if labelled else []
         return found
 
@@ -183,23 +197,25 @@ class Runner:
         lineage = {"from": start_key, "regime": regime}
         return self._model(folder, name, seed, key=key, trained_on=known, scored=sessions, train=train, lineage=lineage)
 
-    def _student(self, name: str, teacher_folder: Path, seed: int) -> Path:
+    def _student(self, name: str, teacher_folders: Sequence[Path], seed: int) -> Path:
         corpus, config, study = self.experiment.corpus, self.experiment.config, self.experiment.study
         paired = list(self.experiment.paired)
         if name == "ms-distilled":
             paired += [s for s in self._pretrained("spikes") if s.lfp is not None and s not in paired]
         encoder = student_encoder(config, paired)
         distillation = replace(config.distillation, supervised=study.supervised)
-        teacher_key = files.read_json(teacher_folder / "stage.json")["key"]
+        teacher_key = "+".join(files.read_json(folder / "stage.json")["key"] for folder in teacher_folders)
         others = [s for s in same_channels(corpus, paired[0]) if s not in paired]
         inputs = self.experiment.inputs(corpus.having("lfp"))
         on = [s.session_id for s in paired]
         key = content_key(name, seed, teacher_key, on, encoder, distillation, config.distilling, inputs)
 
         def train(run: RunConfig) -> Trained:
-            teacher = artifact.load(teacher_folder).network
-            assert isinstance(teacher, MaskedAutoencoder)
-            student, curve = distill(paired, teacher=teacher, student=encoder, distillation=distillation, run=run)
+            teachers = [artifact.load(folder).network for folder in teacher_folders]
+            first, *more = [teacher for teacher in teachers if isinstance(teacher, MaskedAutoencoder)]
+            student, curve = distill(
+                paired, teacher=first, more_teachers=more, student=encoder, distillation=distillation, run=run
+            )
             for session in others:
                 student.encoder.space.share_session(session.session_id, like=paired[0].session_id)
             return student, curve

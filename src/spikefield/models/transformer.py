@@ -3,6 +3,8 @@
 Used twice on the data's path: as the encoder of the tokens, and, smaller, as the predictor of the hidden ones.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float, Int
@@ -127,8 +129,18 @@ class Transformer(nn.Module):
         valid: Bool[Tensor, "batch token"] | None,
     ) -> Float[Tensor, "batch token dim"]:
         """Encode tokens; `valid` is False at padding, None where there is none (the fast path)."""
+        return self.norm(deque(self.streams(tokens, positions, valid), maxlen=1).pop())
+
+    def streams(
+        self,
+        tokens: Float[Tensor, "batch token dim"],
+        positions: Int[Tensor, "batch_or_1 token"],
+        valid: Bool[Tensor, "batch token"] | None,
+    ) -> Iterator[Float[Tensor, "batch token dim"]]:
+        """Yield the residual stream before the first layer and after each, without the final norm."""
         rotation = rotation_of(positions, self.config.dim // self.config.n_heads)
         mask = None if valid is None else valid[:, None, None, :]
+        yield tokens
         for block, band in zip(self.blocks, self.config.bands(), strict=True):
             tokens = block(tokens, rotation, mask, band, positions)
-        return self.norm(tokens)
+            yield tokens

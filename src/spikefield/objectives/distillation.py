@@ -2,7 +2,8 @@
 
 L = 1/(n T) sum ||y - f(z_lfp)||^2  +  weight * (1 - 1/T sum_t cos(z_lfp,t , z_spike,t))
 
-What the published method is compared with has its place here too: no first term, another target, a teacher that learns.
+What the published method is compared with has its place here too: no first term, another target or distance, a teacher
+that learns, less paired time, a shift between spikes and field, other layers of the teacher, several teachers.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from torch.nn import functional
 
 from spikefield.errors import InputError
 from spikefield.models.encoder import Encoder, Windows
+from spikefield.objectives.alignment import ALIGNMENTS
+from spikefield.objectives.alignment import cosine as alignment_loss
 
 TARGETS = ("representation", "rates", "spikes", "factors")
 
@@ -26,6 +29,11 @@ class DistillationConfig:
     puts out, the smoothed spikes that go into it, or the factors of a factor analysis in the teacher's place.
     `supervised` regresses behaviour in place of reconstructing the field (Eq. 3); `teacher_learns` leaves the teacher
     to move towards the student.
+
+    `alignments` are the distances in place of the cosine (`objectives.alignment`), their mean where there are several.
+    `teacher_depths` are layers as shares of the teacher's depth, whose mean is aligned to; none is its output.
+    `n_teachers` of different seeds are aligned to side by side. `lag_ms` aligns the field to the spikes so much before.
+    `paired_minutes` is the training time of each session that is paired, from its start; None is all of it.
     """
 
     alignment_weight: float = 5.0
@@ -33,6 +41,11 @@ class DistillationConfig:
     align_to: str = "representation"
     supervised: bool = False
     teacher_learns: bool = False
+    alignments: tuple[str, ...] = ("cosine",)
+    teacher_depths: tuple[float, ...] = ()
+    n_teachers: int = 1
+    lag_ms: float = 0.0
+    paired_minutes: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("alignment_weight", "reconstruction_weight"):
@@ -44,6 +57,36 @@ class DistillationConfig:
             )
         if self.teacher_learns and (self.supervised or self.align_to != "representation"):
             raise InputError("`teacher_learns` goes with Eq. 1 and `align_to` representation only. Leave one out.")
+        self._check_target()
+
+    def _check_target(self) -> None:
+        if unknown := [a for a in self.alignments if a not in ALIGNMENTS]:
+            raise InputError(f"`alignments` must be of {', '.join(ALIGNMENTS)}, got {unknown[0]!r}. Name some of them.")
+        if not self.alignments or ("whitened-mse" in self.alignments and len(self.alignments) > 1):
+            raise InputError(
+                f"`alignments` must be one or more, whitened-mse alone, got {self.alignments}. "
+                "Name one, or leave out whitened-mse."
+            )
+        if not all(0 <= depth <= 1 for depth in self.teacher_depths):
+            raise InputError(
+                f"`teacher_depths` must be shares of the depth, 0 to 1, got {self.teacher_depths}. "
+                "Give 1 for the last layer."
+            )
+        if self.n_teachers < 1:
+            raise InputError(f"`n_teachers` must be 1 or more, got {self.n_teachers}. Give 1 for a single teacher.")
+        if self.paired_minutes is not None and self.paired_minutes <= 0:
+            raise InputError(
+                f"`paired_minutes` must be above 0, or left out for all, got {self.paired_minutes}. "
+                "Leave it out for all."
+            )
+        fixed = self.align_to != "representation" or self.teacher_learns
+        if fixed and (self.teacher_depths or self.n_teachers > 1):
+            raise InputError(
+                "`teacher_depths` and `n_teachers` need `align_to` representation and a frozen teacher. "
+                "Leave out the one or the other."
+            )
+        if self.teacher_learns and (self.lag_ms or "whitened-mse" in self.alignments):
+            raise InputError("`teacher_learns` goes with neither `lag_ms` nor whitened-mse. Leave one out.")
 
 
 class Student(nn.Module):
@@ -56,28 +99,37 @@ class Student(nn.Module):
         self.teacher_dim = teacher_dim
         dim = encoder.config.transformer.dim
         self.reconstruct = nn.Linear(dim, n_channels)
-        self.to_teacher = nn.Identity() if dim == teacher_dim else nn.Linear(dim, teacher_dim, bias=False)
+        same = dim == teacher_dim and "whitened-mse" not in config.alignments
+        self.to_teacher = nn.Identity() if same else nn.Linear(dim, teacher_dim, bias=False)
 
     def forward(
         self, windows: Windows, targets: Float[Tensor, "batch time teacher_dim"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return (reconstruction, alignment); the loss is their sum with `alignment_weight` on the second.
+        """Return (reconstruction, alignment); the loss is their sum with `alignment_weight` on the second."""
+        z = self.encoder(windows)
+        return self.rebuilding(z, windows), self.alignment(z, targets, windows)
+
+    def rebuilding(self, z: Float[Tensor, "batch time dim"], windows: Windows) -> Float[Tensor, ""]:
+        """Return how far the field is from what representations say of it.
 
         Raises:
             InputError: the batch holds no field potential.
         """
-        z = self.encoder(windows)
         if windows.lfp is None or windows.channel_valid is None:
             raise InputError(
                 "this batch holds no lfp, which the student reads. Give sessions that hold a field potential."
             )
-        n_channels = windows.lfp.shape[-1]
         present = windows.time_valid[..., None] & windows.channel_valid[:, None]
-        rebuilt = self.reconstruct(z)[..., :n_channels]
-        return (
-            reconstruction_loss(rebuilt.float(), windows.lfp, present),
-            alignment_loss(self.to_teacher(z).float(), targets, windows.time_valid),
-        )
+        rebuilt = self.reconstruct(z)[..., : windows.lfp.shape[-1]]
+        return reconstruction_loss(rebuilt.float(), windows.lfp, present)
+
+    def alignment(
+        self, z: Float[Tensor, "batch time dim"], targets: Float[Tensor, "batch time teacher_dim"], windows: Windows
+    ) -> Float[Tensor, ""]:
+        """Return how far representations are from the teacher's, by the mean of the distances asked for."""
+        mapped = self.to_teacher(z).float()
+        each = [ALIGNMENTS[name](mapped, targets, windows.time_valid) for name in self.config.alignments]
+        return torch.stack(each).mean()
 
 
 def reconstruction_loss(
@@ -90,11 +142,4 @@ def reconstruction_loss(
     return error.masked_fill(~present, 0.0).sum() / present.sum().clamp(min=1)
 
 
-def alignment_loss(
-    student: Float[Tensor, "batch time dim"],
-    teacher: Float[Tensor, "batch time dim"],
-    time_valid: Bool[Tensor, "batch time"],
-) -> Float[Tensor, ""]:
-    """One minus the cosine between student and teacher, averaged over real bins."""
-    distance = 1 - functional.cosine_similarity(student, teacher, dim=-1)
-    return torch.where(time_valid, distance, 0.0).sum() / time_valid.sum().clamp(min=1)
+__all__ = ["TARGETS", "DistillationConfig", "Student", "alignment_loss", "reconstruction_loss"]

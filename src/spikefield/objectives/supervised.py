@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spikefield.errors import InputError
 from spikefield.models.encoder import Windows
 from spikefield.objectives.autoencoding import MaskedAutoencoder
-from spikefield.objectives.distillation import Student, alignment_loss
+from spikefield.objectives.distillation import Student
 
 
 class Scale(NamedTuple):
@@ -89,5 +89,5 @@ class SupervisedStudent(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return the loss of one batch; behaviour is (batch, time, dim)."""
         z = self.network.encoder(windows)
-        alignment = alignment_loss(self.network.to_teacher(z).float(), targets, windows.time_valid)
+        alignment = self.network.alignment(z, targets, windows)
         return self.head(z, behavior, windows) + self.network.config.alignment_weight * alignment

@@ -61,6 +61,16 @@ class Distillation(Objective):
         return config.reconstruction_weight * reconstruction + config.alignment_weight * alignment
 
 
+class Rebuilding(Objective):
+    """The first term of Eq. 1 alone, for a field without spikes."""
+
+    network: Student
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Score the field that is rebuilt from its representation; a scalar."""
+        return self.network.rebuilding(self.network.encoder(batch), batch)
+
+
 class SupervisedDistillation(Objective):
     """Eq. 3: regression and alignment."""
 

@@ -15,23 +15,25 @@ import lightning
 import numpy as np
 from torch.utils.data import DataLoader
 
+from spikefield.errors import InputError
 from spikefield.models.encoder import Encoder, EncoderConfig
 from spikefield.models.multimodal import add_session, build_encoder
 from spikefield.objectives.autoencoding import AutoencodingConfig, MaskedAutoencoder
 from spikefield.objectives.distillation import DistillationConfig, Student
 from spikefield.objectives.supervised import SupervisedAutoencoder, SupervisedStudent
+from spikefield.training.guidance import first_minutes, guidance
 from spikefield.training.loop import EpochRecord, HardwareConfig, Objective, fit, loaders
 from spikefield.training.losses import (
     Autoencoding,
     Distillation,
     JointDistillation,
+    Rebuilding,
     SupervisedAutoencoding,
     SupervisedDistillation,
     Together,
     behavior_head,
 )
 from spikefield.training.optimiser import OptimiserConfig
-from spikefield.training.targets import alignment_targets
 from spikefield.windows.binned import BinnedSession
 
 
@@ -96,10 +98,12 @@ def distill(
     student: EncoderConfig,
     distillation: DistillationConfig,
     run: RunConfig,
+    more_teachers: Sequence[Encoder | MaskedAutoencoder] = (),
 ) -> tuple[Student, list[EpochRecord]]:
     """Train a field-potential student towards the teacher on paired sessions (method, section 5).
 
     A frozen teacher runs once over each session; training reads its representations from memory or from their cache.
+    `more_teachers` are aligned to beside it.
 
     Raises:
         InputError: a session lacks spikes or the field potential, or the teacher does not know it.
@@ -108,8 +112,9 @@ def distill(
     if distillation.teacher_learns:
         targets, teacher_dim = None, guide.config.transformer.dim
     else:
-        targets = alignment_targets(distillation.align_to, teacher, sessions, run.window_bins, run.teacher_cache)
+        targets = guidance(distillation, [teacher, *more_teachers], sessions, run.window_bins, run.teacher_cache)
         teacher_dim = targets[sessions[0].session_id].shape[1]
+    sessions = [first_minutes(session, distillation.paired_minutes) for session in sessions]
     with _quiet(run.seed):
         n_channels = max(s.require("lfp").shape[1] for s in sessions)
         network = Student(
@@ -129,6 +134,30 @@ def distill(
             objective, read = Distillation(network, run.optimiser, seed=run.seed), ("lfp",)
         train, valid = _loaders(sessions, read, run, targets)
         return network, _fit(objective, train, valid, run)
+
+
+def tune_on_field(network: Student, session: BinnedSession, *, what: str, run: RunConfig) -> list[EpochRecord]:
+    """Fit a student, in place, to the field of a session that it knows, by rebuilding alone; no spikes, no labels.
+
+    Args:
+        network: the student.
+        session: gives the field.
+        what: `space` for the space embedding alone, `all` for every weight.
+        run: how long, and the seed.
+
+    Raises:
+        InputError: another `what`.
+    """
+    if what not in ("space", "all"):
+        raise InputError(f"`what` must be space or all, got {what!r}. Choose one of them.")
+    with _quiet(run.seed):
+        if what == "space":
+            network.requires_grad_(False)
+            network.encoder.space.table.requires_grad_(True)
+        train, valid = _loaders([session], ("lfp",), run)
+        curve = _fit(Rebuilding(network, run.optimiser, seed=run.seed), train, valid, run)
+        network.requires_grad_(True)
+        return curve
 
 
 def _add(encoder: Encoder, sessions: Sequence[BinnedSession]) -> None:

@@ -25,7 +25,7 @@ from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.training.teacher_cache import teacher_representations
 from spikefield.windows.binned import BinnedSession
 
-_KINDS = ("train", "valid")
+KINDS = ("train", "valid")
 _SMOOTHING_MS = 60.0
 _N_FACTORS = 16
 
@@ -51,7 +51,7 @@ def alignment_targets(
     if align_to == "rates":
         if isinstance(teacher, Encoder):
             raise InputError("`align_to` rates needs the teacher with its decoder. Give the masked autoencoder.")
-        found = embed(_Rates(teacher).train(teacher.training), session, window_bins=window_bins, kinds=_KINDS)
+        found = embed(_Rates(teacher).train(teacher.training), session, window_bins=window_bins, kinds=KINDS)
         found = found[:, : session.require("spikes").shape[1]]
     else:
         found = smoothed_counts(session)
@@ -75,7 +75,7 @@ def smoothed_counts(session: BinnedSession) -> Float[np.ndarray, "bin unit"]:
     """Return square roots of counts under a Gaussian of 60 ms, inside each stretch of training or validation."""
     roots = np.sqrt(np.asarray(session.require("spikes"), np.float64))
     smoothed = np.full(roots.shape, np.nan)
-    for start, end in (stretch for kind in _KINDS for stretch in session.stretches(kind)):
+    for start, end in (stretch for kind in KINDS for stretch in session.stretches(kind)):
         width_bins = _SMOOTHING_MS / session.bin_width_ms
         smoothed[start:end] = gaussian_filter1d(roots[start:end], width_bins, axis=0, mode="nearest")
     return smoothed
