@@ -21,8 +21,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def commands(block: str, program: str = "spikefield") -> list[list[str]]:
-    """Return the command lines of a block that start a program, without comments, each split as a shell would."""
-    lines = [shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines()]
+    """Return the command lines of a block that start a program, without comments and where their output goes."""
+    whole = [re.split(r" [>|] ", line)[0] for line in block.replace("\\\n", " ").splitlines()]
+    lines = [shlex.split(line, comments=True) for line in whole]
     return [line[line.index(program) :] for line in lines if program in line]
 
 

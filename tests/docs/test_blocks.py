@@ -159,3 +159,8 @@ def test_every_make_target_exists():
     }
     assert {"docs", "figures", "bench-sim"} <= told
     assert [target for target in told if not re.search(rf"^{target}:", makefile, flags=re.MULTILINE)] == []
+
+
+def test_every_command_in_the_prose_exists():
+    told = {name for text in TEXTS.values() for name in re.findall(r"`spikefield ([a-z]+)", text)}
+    assert len(told) > 12 and told <= set(cli.COMMANDS)
