@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install docs figures messages demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading screenshots notebooks
+.PHONY: install docs figures messages package demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading screenshots notebooks
 
 install: .venv/.installed
 
@@ -43,6 +43,10 @@ check: install
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 	$(MAKE) test
+
+# Wheel and source archive, tried in empty environments with the newest and the oldest dependencies: many minutes.
+package: install
+	.ci/package
 
 # Three seeds on the simulator: about a quarter of an hour on two cores.
 bench-sim: install
