@@ -6,6 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from pygments.lexers.shell import BashLexer
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
@@ -76,6 +78,7 @@ def left_out(_app: Any, _what: str, _name: str, item: Any, skip: bool, _options:
 def setup(app: Any) -> None:
     """Write the generated pages, and tell Sphinx what to do with docstrings."""
     generate.write(HERE)
+    app.add_lexer("console", BashLexer)  # its own lexer takes the line that says why for a prompt
     app.connect("source-read", without_empty_patterns)
     app.connect("autodoc-process-docstring", indented_as_it_stands, priority=400)
     app.connect("autodoc-skip-member", left_out)

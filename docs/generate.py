@@ -46,7 +46,7 @@ def _keep(path: Path, text: str) -> None:
 def tutorial_page(script: Path) -> str:
     """Return a percent script as Markdown."""
     notebook = jupytext.read(script)
-    notebook.metadata.clear()
+    notebook.metadata = {"jupytext": {"notebook_metadata_filter": "-all"}}
     return jupytext.writes(notebook, fmt="md:markdown")
 
 

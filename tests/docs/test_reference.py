@@ -164,3 +164,11 @@ def test_the_artifact_format_is_that_of_the_code():
     told = first_column("artifact.md")
     assert {*artifact._FILES, "config.json", "files", "sha256"} <= told
     assert keys_of(artifact, "_config") <= told
+
+
+def test_every_tutorial_becomes_a_page(generate):
+    scripts = sorted((ROOT / "examples" / "tutorials").glob("*.py"))
+    assert scripts
+    for script in scripts:
+        page = generate.tutorial_page(script)
+        assert page.startswith("# ") and "```python\n" in page
