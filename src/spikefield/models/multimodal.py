@@ -1,8 +1,10 @@
 """One encoder for spikes and field together: the tokens of both modalities of a bin, side by side, in one transformer.
 
     units -> patches -> tokens \\
-                                transformer -> z_t, the mean over the patches of both      (SS-MM, method, section 5)
+                                transformer -> z_t, the mean over the patches of both
     channels -> patches -> tokens /
+
+The paper's SS-MM (method, section 5).
 """
 
 import torch
@@ -41,7 +43,9 @@ class MultimodalEncoder(Encoder):
             InputError: no number of field channels.
         """
         if n_field_channels < 1:
-            raise InputError("`n_field_channels` must be 1 or more for an encoder of spikes and field. Give both.")
+            raise InputError(
+                f"`n_field_channels` must be 1 or more here, got {n_field_channels}. Give spikes and field."
+            )
         super().add_session(session_id, n_channels, generator=generator)
         self.field_space.add_session(session_id, patch_count(n_field_channels, self.field_patch), generator=generator)
 
