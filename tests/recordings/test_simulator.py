@@ -9,12 +9,20 @@ from scipy import integrate, signal
 
 from spikefield.errors import InputError
 from spikefield.recordings import session as layout
-from spikefield.recordings.simulator import SimulatorConfig, ceiling_r2, simulate, simulate_session, simulate_sessions
+from spikefield.recordings.simulator import (
+    MONTHLY,
+    SimulatorConfig,
+    ceiling_r2,
+    simulate,
+    simulate_session,
+    simulate_sessions,
+)
 from spikefield.recordings.simulator.ceiling import Stretch, block_mean, fit_lagged_ridge, lagged_ridge_r2, split
+from spikefield.recordings.simulator.corpus import _generator
 from spikefield.recordings.simulator.lfp import spike_potential
 from spikefield.recordings.simulator.movement import minimum_jerk, move
 from spikefield.recordings.simulator.noise import coloured_noise, smooth_pattern
-from spikefield.recordings.simulator.spikes import Units, draw_spikes
+from spikefield.recordings.simulator.spikes import Units, draw_spikes, draw_units
 
 SHORT = SimulatorConfig(session_s=20.0)
 
@@ -281,3 +289,24 @@ def test_linear_decoders_land_where_calibrated(full):
     assert 0.8 < spikes_r2 < 0.95
     assert 0.4 < lfp_r2 < 0.75
     assert ceiling_r2(full) > 0.95
+
+
+def test_units_fade_over_months_and_the_default_corpus_is_what_it_was():
+    monthly = dataclasses.replace(SHORT, **MONTHLY)
+    months = [simulate_session(monthly, index=i) for i in range(3)]
+    assert same(months[0], simulate_session(SHORT, index=0))
+    heard = [{tuple(row) for row in session.units.weights} for session in months]
+    assert heard[0] > heard[1] > heard[2] and len(months[1].arrays["lfp"].T) == 96
+    assert not np.array_equal(months[0].loadings.state, months[1].loadings.state)
+    plain = simulate_session(SHORT, index=1)
+    drawn = draw_units(SHORT, n_channels=96, generator=_generator(0, 3, 1))
+    assert np.array_equal(plain.units.weights, drawn.weights) and np.array_equal(plain.units.lag_s, drawn.lag_s)
+    told = plain.arrays["source"]["config"]
+    assert "unit_keep" not in told and told["loading_keep"] == 0.99
+    assert months[1].arrays["source"]["config"]["unit_keep"] == MONTHLY["unit_keep"]
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.5])
+def test_a_share_of_units_that_cannot_be(keep):
+    with pytest.raises(InputError, match="`unit_keep` must be"):
+        SimulatorConfig(unit_keep=keep)

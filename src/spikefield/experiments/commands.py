@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from spikefield.models.encoder import MODALITIES
 from spikefield.next_step import tell_next
 from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.recordings import session as layout
-from spikefield.recordings.simulator import SimulatorConfig, ceiling_r2, simulate_sessions
+from spikefield.recordings.simulator import MONTHLY, SimulatorConfig, ceiling_r2, simulate_sessions
 from spikefield.training.loop import EpochRecord
 from spikefield.training.optimiser import OptimiserConfig
 from spikefield.training.processes import is_first
@@ -38,7 +38,15 @@ log = logging.getLogger("spikefield")
 _ENOUGH_SEEDS = 3
 
 
-def simulate(*, out: Path, sessions: int = 4, subjects: int = 1, minutes: float = 5.0, seed: int = 0) -> None:
+def simulate(
+    *,
+    out: Path,
+    sessions: int = 4,
+    subjects: int = 1,
+    minutes: float = 5.0,
+    months: bool = False,
+    seed: int = 0,
+) -> None:
     """Write simulated recordings, whose best attainable score is known, as prepared sessions.
 
     Args:
@@ -46,12 +54,15 @@ def simulate(*, out: Path, sessions: int = 4, subjects: int = 1, minutes: float 
         sessions: number of sessions, dealt out over the subjects.
         subjects: number of subjects.
         minutes: length of each session.
+        months: let a month pass between a subject's sessions: units fade and the field's pattern moves.
         seed: of the whole corpus.
 
     Raises:
         InputError: `out` is not empty.
     """
     config = SimulatorConfig(n_sessions=sessions, n_subjects=subjects, session_s=60 * minutes)
+    if months:
+        config = replace(config, **MONTHLY)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"`out` {out} is not empty. Choose another folder.")
     ceilings = {}

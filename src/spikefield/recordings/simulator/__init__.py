@@ -4,7 +4,7 @@ Data flow: `movement` → `cortex` (the state) → `spikes` and `lfp` → `corpu
 """
 
 from spikefield.recordings.simulator.ceiling import ceiling_r2
-from spikefield.recordings.simulator.config import SimulatorConfig
+from spikefield.recordings.simulator.config import MONTHLY, SimulatorConfig
 from spikefield.recordings.simulator.corpus import (
     SimulatedSession,
     Simulation,
@@ -14,6 +14,7 @@ from spikefield.recordings.simulator.corpus import (
 )
 
 __all__ = [
+    "MONTHLY",
     "SimulatedSession",
     "Simulation",
     "SimulatorConfig",

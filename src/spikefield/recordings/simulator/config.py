@@ -14,6 +14,9 @@ _MAX_CHANNELS = 96
 _MAX_SUBJECTS = 26
 _MIN_SESSION_S = 10.0
 _MAY_BE_ZERO = ("speed_offset", "line_uv", "harmonic_uv", "hold_s", "unit_lag_max_s", "lead_s", "pause_probability")
+MONTHLY = {"unit_keep": 0.85, "loading_keep": 0.97}
+"""What changes where a month lies between a subject's sessions. Ours: about a sixth of the units is left after a year,
+and the field's pattern correlates 0.7 with that of the first day."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class SimulatorConfig:
         rate_max_hz: ceiling of any rate.
         depth: bounds of a unit's modulation: rate ∝ softplus(1 + depth · direction · state).
         unit_lag_max_s: units lead or lag the state by up to this.
+        unit_keep: None for other units in every session; else the share of a session's units that the subject's next
+            one still has, so that spikes fade over the months and none come anew.
 
     Field, in microvolts
         pitch_um: distance of neighbouring electrodes, 0.4 mm on the array of Makin et al. 2018.
@@ -113,6 +118,7 @@ class SimulatorConfig:
     rate_max_hz: float = 100.0
     depth: tuple[float, float] = (0.7, 1.4)
     unit_lag_max_s: float = 0.05
+    unit_keep: float | None = None
 
     pitch_um: float = 400.0
     field_lowpass_hz: float = 5.0
@@ -144,7 +150,10 @@ class SimulatorConfig:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            _check_field(entry.name, getattr(self, entry.name))
+            if getattr(self, entry.name) is not None:
+                _check_field(entry.name, getattr(self, entry.name))
+        if self.unit_keep is not None and self.unit_keep > 1:
+            raise InputError(f"`unit_keep` must be a share, at most 1, got {self.unit_keep}. Leave it out for others.")
         if not all(1 <= n <= _MAX_CHANNELS for n in self.n_channels):
             raise InputError(f"`n_channels` must be 1 to {_MAX_CHANNELS} each, got {self.n_channels}. Choose fewer.")
         if self.n_subjects > _MAX_SUBJECTS:

@@ -16,7 +16,7 @@ from spikefield.recordings.simulator.config import SimulatorConfig
 from spikefield.recordings.simulator.cortex import draw_axes, lead_samples, run_state
 from spikefield.recordings.simulator.lfp import record_field
 from spikefield.recordings.simulator.movement import move
-from spikefield.recordings.simulator.spikes import Units, draw_spikes, draw_units, firing_rates_hz
+from spikefield.recordings.simulator.spikes import Units, draw_spikes, draw_units, faded, firing_rates_hz
 
 _DEFAULT = SimulatorConfig()
 _BRAIN, _ARRAY, _LOADINGS, _UNITS, _TAKE = range(5)
@@ -85,13 +85,14 @@ def simulate_session(
             raise InputError(f"`{name}` must be 0 or more, got {value}. Count from 0.")
     subject, number = index % config.n_subjects, index // config.n_subjects
     array, loadings = _implant(config, subject=subject, number=number, seed=seed)
-    units = draw_units(config, n_channels=len(array.positions_um), generator=_generator(seed, _UNITS, index))
+    units = _units(config, n_channels=len(array.positions_um), index=index, seed=seed)
     arrays, state, reaches_s = _record(
         config, draw_axes(config, _generator(seed, _BRAIN)), units, array, loadings, key=(seed, _TAKE, index, take)
     )
     letter = chr(ord("a") + subject)
     names = {"session": f"sim-{letter}-{number + 1:02d}", "subject": f"sim-{letter}"}
-    made = {"seed": seed, "index": index, "take": take, "config": asdict(config)}
+    constants = {name: value for name, value in asdict(config).items() if value is not None}
+    made = {"seed": seed, "index": index, "take": take, "config": constants}
     source = {"reader": "simulator", "lfp_unit": "microvolt", "behavior_unit": "cm/s", **made}
     return SimulatedSession(
         **names,
@@ -136,6 +137,18 @@ def _record(
         "channel_positions_um": array.positions_um,
     }
     return arrays, state, movement.reaches_s[movement.reaches_s[:, 1] <= config.session_s]
+
+
+def _units(config: SimulatorConfig, *, n_channels: int, index: int, seed: int) -> Units:
+    """Return a session's units: its own, or what is left of those of the subject's first session."""
+    if config.unit_keep is None:
+        return draw_units(config, n_channels=n_channels, generator=_generator(seed, _UNITS, index))
+    subject, number = index % config.n_subjects, index // config.n_subjects
+    units = draw_units(config, n_channels=n_channels, generator=_generator(seed, _UNITS, subject))
+    for step in range(1, number + 1):
+        generator = _generator(seed, _UNITS, subject, step)
+        units = faded(units, keep=config.unit_keep, generator=generator)
+    return units
 
 
 def _implant(config: SimulatorConfig, *, subject: int, number: int, seed: int) -> tuple[Array, Loadings]:

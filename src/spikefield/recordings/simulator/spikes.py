@@ -32,6 +32,13 @@ def draw_units(config: SimulatorConfig, *, n_channels: int, generator: Generator
     )
 
 
+def faded(units: Units, *, keep: float, generator: Generator) -> Units:
+    """Return the units that are still heard a session later, each with probability `keep`; one at least."""
+    drawn = generator.random(len(units.electrode))
+    heard = (drawn < keep) | (drawn == drawn.min())
+    return Units(units.weights[heard], units.lag_s[heard], units.mean_rate_hz[heard], units.electrode[heard])
+
+
 def firing_rates_hz(
     config: SimulatorConfig, state: Float[np.ndarray, "time state"], units: Units
 ) -> Float[np.ndarray, "time unit"]:
