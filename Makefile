@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install docs figures messages package demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading screenshots notebooks
+.PHONY: findings install docs figures messages package demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading screenshots notebooks
 
 install: .venv/.installed
 
@@ -105,3 +105,8 @@ bench-scaling: install
 
 bench-loading: install
 	$(BIN)/python benchmarks/loading.py
+
+# What the paper left open: nine series on simulated recordings, seven on the rat, three seeds. It first prints how long
+# each takes; `.venv/bin/python benchmarks/findings.py ../shared/data --out out/findings --plan` prints that alone.
+findings: install
+	$(BIN)/python benchmarks/findings.py $(SHARED) --out out/findings

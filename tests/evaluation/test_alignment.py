@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from spikefield.errors import InputError
 from spikefield.evaluation import alignment
-from spikefield.evaluation.alignment import debiased_cka, linear_cka, retrieval
+from spikefield.evaluation.alignment import debiased_cka, frechet_shift, linear_cka, retrieval
 
 
 def _pair(seed=0, n=60, noise=0.5, offset=3.0):
@@ -98,3 +98,17 @@ def test_bad_input_is_refused():
         linear_cka(np.where(np.arange(60)[:, None] == 3, np.nan, x), y)
     with pytest.raises(InputError, match="at least 4 bins"):
         debiased_cka(x[:3], y[:3])
+
+
+def test_frechet_shift_equals_matrix_roots():
+    x, y = _pair()[0], _pair(1)[0] * 1.3 + 0.5
+    first, second = (np.cov(z.T, bias=True) for z in (x, y))
+    values, axes = np.linalg.eigh(first)
+    root = axes * np.sqrt(np.clip(values, 0, None)) @ axes.T
+    shared = np.sqrt(np.clip(np.linalg.eigvalsh(root @ second @ root), 0, None)).sum()
+    moved = sum((a - b) ** 2 for a, b in zip(x.mean(0), y.mean(0), strict=True))
+    twin = (moved + np.trace(first) + np.trace(second) - 2 * shared) / np.trace(first)
+    assert frechet_shift(x, y) == pytest.approx(twin, abs=1e-5)
+    assert frechet_shift(x, x) == pytest.approx(0, abs=1e-5)
+    assert frechet_shift(x, np.repeat(x.mean(0)[None], 60, 0)) == pytest.approx(1, abs=1e-5)
+    assert np.isnan(frechet_shift(np.ones((9, 2)), np.ones((9, 2))))

@@ -19,6 +19,7 @@ from spikefield.experiments.reproduce import reproduce, run_series, sessions_in
 from spikefield.experiments.scoring import COLUMNS
 from spikefield.experiments.series import Sessions, read_series, runs_of, scaled, series_names
 from spikefield.models.transformer import Transformer, TransformerConfig
+from spikefield.objectives.alignment import ALIGNMENTS
 
 CONFIG = tiny.config()
 EIGHT = tuple(f"s{i}" for i in range(8))
@@ -37,9 +38,35 @@ def test_every_series_is_concrete_for_every_preset(name, preset):
     assert len({(r.study, r.distill_on, r.config) for r in runs}) == len(runs) or name == "multisession"
 
 
-def test_the_published_experiments_are_there():
-    expected = ["ablations", "alignment", "decoding", "generalization", "multisession", "size"]
-    assert series_names() == expected
+def test_the_published_experiments_and_the_open_questions_are_there():
+    published = ["ablations", "alignment", "decoding", "generalization", "multisession", "size"]
+    left_open = ["drift", "honest", "lag", "layers", "losses", "minutes", "new-session", "reading", "teachers"]
+    assert series_names() == sorted(published + left_open)
+    assert all((read_series(name).drawing is None) == (name in published) for name in series_names())
+
+
+def test_minutes_that_are_not_there_are_left_out_and_all_of_them_lie_where_they_end():
+    lengths = {session: 5.0 for session in EIGHT[:3]} | {"s3": 2.0}
+    known = Sessions(EIGHT[:4], EIGHT[:4], ("s3",), lengths)
+    at = {run.variant: run.at for run in runs_of(read_series("minutes"), known, CONFIG)}
+    assert at["all-of-1"] == pytest.approx(3) and at["all-of-4"] == pytest.approx(3 * 3 + 1.2)
+    assert at["2-of-1"] == 2 and "5-of-1" not in at
+    assert at["half-of-4"] == 2 and at["1-of-4"] == 4 and at["quarter-of-2"] == 0.5
+
+
+def test_the_variants_of_the_open_questions_say_where_they_lie():
+    lags = runs_of(read_series("lag"), SESSIONS, CONFIG)
+    assert [run.config.distillation.lag_ms for run in lags] == [run.at for run in lags]
+    depths = {
+        run.variant: run.config.distillation.teacher_depths for run in runs_of(read_series("layers"), SESSIONS, CONFIG)
+    }
+    assert depths["output"] == () and depths["tokens"] == (0.0,) and len(depths["all-layers"]) == 4
+    losses = {
+        run.variant: run.config.distillation.alignments for run in runs_of(read_series("losses"), SESSIONS, CONFIG)
+    }
+    assert losses["cosine-cka"] == ("cosine", "cka") and {name for names in losses.values() for name in names} == set(
+        ALIGNMENTS
+    )
 
 
 def test_held_out_sessions_are_distilled_on_one_by_one():
@@ -96,6 +123,8 @@ def write_yaml(path, **content):
         ({"variants": {"../one": {}}}, "`variant` must be made of letters"),
         ({"against": "two/distilled"}, "`against` must be variant/model"),
         ({"measures": ["speed"]}, "`measures` of alignment"),
+        ({"drawing": {"kind": "pie"}}, "`kind` must be one of curve, rows"),
+        ({"drawing": {"colour": "red"}}, "does not know 'colour'. Use only kind"),
         ({"variants": 3}, "not a series of experiments"),
     ],
 )

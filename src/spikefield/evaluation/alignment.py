@@ -82,6 +82,21 @@ def retrieval(
     return Retrieval(hits / len(queries), top / len(queries))
 
 
+def frechet_shift(old: Float[np.ndarray, "bin dim"], new: Float[np.ndarray, "new_bin dim"]) -> float:
+    """Return the Fréchet distance of two sets of vectors taken as Gaussians, over the variance of the old one.
+
+        (|m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½)) / tr(C₁)
+
+    0 for the same distribution, 1 where the new vectors all lie at the old mean. NaN if the old one never changes.
+    """
+    means = [_checked(z).mean(0) for z in (old, new)]
+    first, second = (np.cov(z, rowvar=False, bias=True).reshape(z.shape[1], -1) for z in (_checked(old), _checked(new)))
+    shared = np.sqrt(np.clip(np.linalg.eigvals(first @ second).real, 0, None)).sum()
+    spread = float(np.trace(first))
+    distance = float(np.square(means[0] - means[1]).sum() + spread + np.trace(second) - 2 * shared)
+    return max(distance, 0.0) / spread if spread > 0 else float("nan")
+
+
 def _checked(z: np.ndarray) -> np.ndarray:
     if not np.isfinite(z).all():
         raise InputError("representations must be finite, got NaN or infinity. Give the bins of stretches only.")

@@ -1,4 +1,4 @@
-"""`spikefield reproduce`: the paper's experiments, each a series of variants that end in one table.
+"""`spikefield reproduce`: the paper's experiments and what it left open, each a series of variants with one table.
 
 YAML of variants, folder of prepared sessions -> OUT/<variant>/ as `spikefield experiment` leaves it, OUT/results.csv,
 OUT/tables, OUT/figures
@@ -6,6 +6,7 @@ OUT/tables, OUT/figures
 
 import csv
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -18,9 +19,9 @@ import spikefield.files as files
 from spikefield.config import ExperimentConfig
 from spikefield.errors import InputError
 from spikefield.experiments import outputs
-from spikefield.experiments.alignment import alignment_rows
 from spikefield.experiments.corpus import read_corpus
 from spikefield.experiments.experiment import run_experiment
+from spikefield.experiments.measures import MEASURES
 from spikefield.experiments.scoring import COLUMNS
 from spikefield.experiments.series import Run, Series, Sessions, read_series, runs_of
 from spikefield.recordings import session as layout
@@ -38,19 +39,22 @@ def reproduce(
     held_out: list[str] | None = None,
     protocol: str = "blocked",
     only: list[str] | None = None,
+    reuse: list[Path] | None = None,
     workers: int | None = None,
     ray_address: str | None = None,
 ) -> None:
-    """Run one of the paper's experiments on a folder of prepared sessions; what is finished is not run again.
+    """Run one of the paper's experiments, or one of those it left open; what is finished is not run again.
 
     Args:
-        name: alignment, ablations, decoding, generalization, multisession or size, or a YAML file of that form.
+        name: of the paper: alignment, ablations, decoding, generalization, multisession or size; left open by it:
+            minutes, lag, losses, layers, teachers, new-session, reading, drift or honest; or a YAML file of that form.
         data: folder of prepared sessions.
         out: folder for everything that comes out.
         seeds: one run a seed of every variant.
         held_out: ids of the sessions that pretraining does not see; by default the last quarter of the paired ones.
         protocol: blocked, or paper for the published split, which leaks; every table says so.
         only: names of the variants to run; by default all.
+        reuse: results of other runs on the same data; what they trained and scored already is copied.
         workers: how many models train side by side, each on one core; by default one a core, and one on a GPU.
         ray_address: a running Ray cluster to use instead of this machine's cores.
     """
@@ -64,12 +68,13 @@ def reproduce(
         seeds=seeds,
         held_out=held_out,
         only=only,
+        reuse=reuse or (),
         workers=workers,
         ray_address=ray_address,
     )
     from spikefield.report.comparison import format_series
 
-    print(format_series(pd.read_csv(out / "tables" / "summary.csv")))
+    print(format_series(pd.read_csv(out / "tables" / "summary.csv", keep_default_na=False, na_values=[""])))
     print(f"tables: {out / 'tables'}")
 
 
@@ -82,6 +87,7 @@ def run_series(
     seeds: Sequence[int],
     held_out: Sequence[str] | None = None,
     only: Sequence[str] | None = None,
+    reuse: Sequence[Path] = (),
     workers: int | None = None,
     ray_address: str | None = None,
     progress: bool = True,
@@ -100,6 +106,7 @@ def run_series(
         raise InputError(f"{data}: has too few sessions for any variant of {series.name}. Add recordings.")
     _claim(out, series, config)
     folders = [out / run.folder for run in runs]
+    folders += [marker.parent for other in reuse for marker in sorted(other.glob("**/experiment.json"))]
     wanted = [run for run in runs if only is None or run.variant in only]
     for i, run in enumerate(wanted):
         log.info("%s, run %d of %d: %s", series.name, i + 1, len(wanted), run.folder)
@@ -125,16 +132,18 @@ def sessions_in(data: Path, held_out: Sequence[str] | None) -> Sessions:
     Raises:
         InputError: no session holds both spikes and field.
     """
-    every, paired = [], []
+    every, paired, minutes = [], [], {}
     for path in layout.session_paths(data):
         with layout.load(path) as session:
             every.append(str(session.session.id))
             if layout.has_spikes(session) and layout.has_lfp(session):
                 paired.append(every[-1])
+                starts_s, ends_s = layout.valid_intervals_s(session)
+                minutes[every[-1]] = float((ends_s - starts_s).sum()) / 60
     if not paired:
         raise InputError(f"{data}: no session holds both spikes and lfp, so no student can be distilled. Add one.")
     chosen = paired[-max(1, len(paired) // 4) :] if held_out is None else held_out
-    return Sessions(tuple(every), tuple(paired), tuple(chosen))
+    return Sessions(tuple(every), tuple(paired), tuple(chosen), minutes)
 
 
 def _claim(out: Path, series: Series, config: ExperimentConfig) -> None:
@@ -149,34 +158,47 @@ def _claim(out: Path, series: Series, config: ExperimentConfig) -> None:
 
 
 def _write(series: Series, out: Path, data: Path, runs: Sequence[Run], seeds: Sequence[int]) -> Path:
-    protocol = runs[0].config.binning.split.protocol
-    told = protocol if protocol == "blocked" else f"{protocol} (LEAKS)"
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for run in runs:
-        found = _rows(series, out / run.folder, data, run)
-        rows |= {tuple(row.items()): row for row in [{"variant": run.variant, **r, "protocol": told} for r in found]}
+        told = {"variant": run.variant, "protocol": _told(run)}
+        rows |= {tuple(row.items()): row for row in [told | r for r in _rows(series, out / run.folder, data, run)]}
     results = out / "results.csv"
     outputs.write_table(results, ("variant", *COLUMNS, "protocol"), list(rows.values()))
-    described = [{"variant": r.variant, "folder": r.folder, "study": asdict(r.study), "on": r.distill_on} for r in runs]
-    leaks = protocol != "blocked"
+    leaks = any(run.config.binning.split.protocol != "blocked" for run in runs)
     files.write_json(
         out / "run.json",
-        {"series": series.name, "figures": series.figures, "protocol": protocol, "leaks": leaks, "seeds": list(seeds)}
-        | {"against": series.against, "runs": described},
+        {"series": series.name, "figures": series.figures, "leaks": leaks, "seeds": list(seeds)}
+        | {"protocol": runs[0].config.binning.split.protocol, "against": series.against}
+        | {"drawing": series.drawing and asdict(series.drawing), "runs": [_described(run) for run in runs]},
     )
     from spikefield.report.comparison import write_comparison
+    from spikefield.report.findings import write_finding
 
     write_comparison(out, title=f"{series.name} ({series.figures})", against=series.against, leaks=leaks)
+    if (figure := write_finding(out)) is not None:
+        log.info("figure: %s", figure)
     return results
+
+
+def _told(run: Run) -> str:
+    protocol = run.config.binning.split.protocol
+    return protocol if protocol == "blocked" else f"{protocol} (LEAKS)"
+
+
+def _described(run: Run) -> dict[str, Any]:
+    at = run.at if run.at is not None and math.isfinite(run.at) else None
+    named = {"variant": run.variant, "folder": run.folder, "study": asdict(run.study), "on": run.distill_on}
+    return named | {"at": at, "line": run.line}
 
 
 def _rows(series: Series, folder: Path, data: Path, run: Run) -> list[dict[str, Any]]:
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    if "alignment" in series.measures:
-        path = folder / "alignment.json"
+    for measure in series.measures:
+        path = folder / f"{measure}.json"
         if not path.exists() or path.stat().st_mtime < (folder / "results.csv").stat().st_mtime:
-            files.write_json(path, alignment_rows(folder, read_corpus(data, config=run.config)))
+            log.info("measuring %s of %s", measure, run.folder)
+            files.write_json(path, MEASURES[measure](folder, read_corpus(data, config=run.config)))
         rows += [{k: str(v) for k, v in row.items()} for row in files.read_json(path)]
     return rows
 

@@ -4,7 +4,7 @@ YAML of variants, ids of sessions -> one run a variant: study, sessions to disti
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ import yaml
 from spikefield.config import ExperimentConfig
 from spikefield.errors import InputError
 from spikefield.experiments.finished import config_of
+from spikefield.experiments.measures import MEASURES
 from spikefield.experiments.study import Study
 from spikefield.models.transformer import TransformerConfig
 from spikefield.recordings.session import check_name
+from spikefield.report.findings import Drawing
 
 FOLDER = Path(__file__).parents[1] / "configs" / "experiments"
-MEASURES = ("alignment",)
 _DISTILL_ON = ("first", "each held out")
 _PRETRAIN_ON = ("all", "not held out", "distilled")
 _LARGEST_BYTES = 1 << 20
@@ -31,7 +32,8 @@ class Variant:
 
     `distill_on` is `first`, `each held out` (a run for every held-out session) or a number of paired sessions;
     `pretrain_on` is `all`, `not held out`, `distilled` or a number of sessions, the distilled ones first;
-    `student_share` makes the student so much smaller than the teacher.
+    `student_share` makes the student so much smaller than the teacher. `at` and `line` say where it lies in the figure
+    of its series; `at` is, unless said, the minutes of paired training time.
     """
 
     models: tuple[str, ...] = ("teacher", "distilled")
@@ -39,6 +41,8 @@ class Variant:
     distill_on: str | int = "first"
     pretrain_on: str | int = "all"
     student_share: float | None = None
+    at: float | None = None
+    line: str = ""
     config: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,13 +60,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class Series:
-    """A series: what it reproduces, its variants, the `variant/model` they are compared with, what else is measured."""
+    """A series: what it reproduces, its variants, the `variant/model` they are compared with, what else is measured.
+
+    `drawing` is the figure of its own kind that it has beside those of every series.
+    """
 
     name: str
     figures: str
     against: str
     variants: dict[str, Variant]
     measures: tuple[str, ...] = ()
+    drawing: Drawing | None = None
 
 
 @dataclass(frozen=True)
@@ -74,15 +82,21 @@ class Run:
     study: Study
     distill_on: tuple[str, ...]
     config: ExperimentConfig
+    at: float | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """Ids of all sessions, of those with spikes and field, and of those that are held out from pretraining."""
+    """Ids of all sessions, of those with spikes and field, and of those that are held out from pretraining.
+
+    `minutes` is the length of each paired one, where it is known.
+    """
 
     every: tuple[str, ...]
     paired: tuple[str, ...]
     held_out: tuple[str, ...]
+    minutes: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if unknown := [s for s in self.held_out if s not in self.paired]:
@@ -117,7 +131,8 @@ def read_series(name: str) -> Series:
         variants = {str(k): _made(Variant, v or {}) for k, v in content.pop("variants").items()}
         for variant in variants:
             check_name("variant", variant)
-        series = _made(Series, content | {"name": path.stem, "variants": variants})
+        drawing = content.get("drawing") and _made(Drawing, content["drawing"])
+        series = _made(Series, content | {"name": path.stem, "variants": variants, "drawing": drawing})
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (OSError, ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError) as error:
@@ -141,17 +156,31 @@ def _made(kind: type, content: Mapping[str, Any]) -> Any:
 
 
 def runs_of(series: Series, sessions: Sessions, config: ExperimentConfig) -> list[Run]:
-    """Return the runs of a series; a variant that asks for more sessions than there are is left out."""
+    """Return the runs of a series; a variant that asks for more sessions or minutes than there are is left out."""
     return [run for name, variant in series.variants.items() for run in _runs(name, variant, sessions, config)]
 
 
 def _runs(name: str, variant: Variant, sessions: Sessions, config: ExperimentConfig) -> list[Run]:
     changed = _changed(name, variant, config)
-    return [
-        Run(name, folder, Study(variant.models, pretrain_on, variant.supervised), distill_on, changed)
-        for folder, distill_on in _distilled(name, variant, sessions)
-        if (pretrain_on := _pretrained(variant, distill_on, sessions)) is None or pretrain_on
-    ]
+    runs = []
+    for folder, distill_on in _distilled(name, variant, sessions):
+        pretrain_on = _pretrained(variant, distill_on, sessions)
+        minutes = paired_minutes(changed, distill_on, sessions)
+        if (pretrain_on is None or pretrain_on) and minutes is not None:
+            study = Study(variant.models, pretrain_on, variant.supervised)
+            at = minutes if variant.at is None else variant.at
+            runs.append(Run(name, folder, study, distill_on, changed, at, variant.line))
+    return runs
+
+
+def paired_minutes(config: ExperimentConfig, distill_on: Sequence[str], sessions: Sessions) -> float | None:
+    """Return the minutes of paired training time of a run, None where it asks for more than there are; guards count."""
+    split, asked = config.binning.split, config.distillation.paired_minutes
+    share = 1 - (len(split.valid_blocks) + len(split.test_blocks)) / split.n_blocks
+    each = [share * sessions.minutes.get(s, math.inf) for s in distill_on]
+    if asked is None:
+        return sum(each)
+    return asked * len(each) if asked <= min(each) else None
 
 
 def _distilled(name: str, variant: Variant, sessions: Sessions) -> list[tuple[str, tuple[str, ...]]]:

@@ -16,7 +16,8 @@ from spikefield.report.markdown import markdown_table
 from spikefield.report.plot_comparison import plot_series, plot_sessions
 from spikefield.report.tables import Estimate, number, tested_on, with_interval
 
-METRICS = ("r2", "r2_excess", "cka", "cka_debiased", "retrieval", "retrieval_chance")
+_OF_DECODING = ("r2", "r2_excess", "r2_refitted", "r2_carried", "shift")
+METRICS = (*_OF_DECODING, "cka", "cka_debiased", "retrieval", "retrieval_chance")
 LEAKS = "LEAKS: the published protocol shuffles neighbouring pieces and fits statistics on test time"
 _KEYS = ["panel", "variant", "model", "regime", "metric"]
 _SUMMARY = [*_KEYS, "mean", "low", "high", "n_sessions", "n_seeds", "protocol"]
@@ -66,11 +67,13 @@ def panelled(results: pd.DataFrame, *, against: str) -> pd.DataFrame:
 
     `own`: it was trained on them; `other`: it never saw them; `rest`: it was not run on them. Every model is in every
     panel, whatever it was trained on; one that was scored on a session both trained and not is there by what fits. The
-    linear baselines, the same in all variants, are there once.
+    decoders without a teacher, the same in all variants of a protocol, are there once.
     """
     variant, _, model = against.partition("/")
-    told = variant if (results["variant"] == variant).any() else results["variant"].iloc[0]
-    results = results[(results["regime"] != "linear") | (results["variant"] == told)]
+    of_protocol = results.groupby("protocol")["variant"]
+    told = of_protocol.agg(lambda names: variant if (names == variant).any() else names.iloc[0])
+    plain = results["regime"].isin(["linear", "classical"])
+    results = results[~plain | (results["variant"] == results["protocol"].map(told))]
     reference = results[(results["variant"] == variant) & (results["model"] == model)]
     panels = []
     for kind in ("own", "other"):
