@@ -40,6 +40,7 @@ from spikefield.windows.binned import BinnedSession
 
 SERIES = Path(__file__).parent / "training.yaml"
 WIDTH_MS, UNITS, CHANNELS, BATCH_S, SHOWN_S = 10.0, 96, 96, 40.0, 5.0
+SHOWN_OPERATIONS = 6
 TASKS = {"mae": "teacher", "distill": "distilled"}
 DESIGNS = ("ours", "twin")
 
@@ -106,6 +107,8 @@ def measure(device: str, *, bf16: bool, repeats: int, rehearse: bool) -> dict[st
         ratios = sorted(t / o for t, o in zip(seconds["twin"], seconds["ours"], strict=True))
         middle = statistics.median(ratios)
         print(f"{task}: ours {middle:.2f} times as fast (of {repeats} pairs: {ratios[0]:.2f} to {ratios[-1]:.2f})")
+        for name, step in steps.items():
+            print(f"  {name}: {_where_time_goes(step)}")
         share = flops["ours"] / statistics.median(seconds["ours"]) / peak
         twin_share = flops["twin"] / statistics.median(seconds["twin"]) / peak
         found[task] = {"ratio_to_twin": round(middle, 3), "peak_share": round(share, 3)}
@@ -131,6 +134,16 @@ def _timed(
             step()
             seconds[name].append(now(device) - start)
     return seconds, steps, flops, memory
+
+
+def _where_time_goes(step: TrainingStep) -> str:
+    """Name the operations that most of a step's time goes to, with their shares."""
+    with torch.profiler.profile(acc_events=True) as profiled:
+        step()
+    cost = {e.key: e.self_device_time_total or e.self_cpu_time_total for e in profiled.key_averages()}
+    total = sum(cost.values())
+    most = sorted(cost, key=lambda name: -cost[name])[:SHOWN_OPERATIONS]
+    return ", ".join(f"{name.removeprefix('aten::')} {cost[name] / total:.0%}" for name in most)
 
 
 def _peak_gb(step: TrainingStep, device: str) -> float:

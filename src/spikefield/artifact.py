@@ -302,7 +302,7 @@ def _build(config: dict[str, Any]) -> Network:
     encoder.space.load_rows(_rows(config["space_rows"]))
     if isinstance(encoder, MultimodalEncoder):
         encoder.field_space.load_rows(_rows(config["field_space_rows"]))
-    objective = {k: tuple(v) if isinstance(v, list) else v for k, v in config["objective"].items()}
+    objective: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["objective"].items()}
     if config["kind"] == "student":
         shape = {"n_channels": int(config["n_channels"]), "teacher_dim": int(config["teacher_dim"])}
         return Student(encoder, DistillationConfig(**objective), **shape)

@@ -22,12 +22,35 @@ BOTH = "spikes+lfp"
 class Windows(Protocol):
     """What an encoder reads of a batch (`spikefield.windows.batches.Batch`)."""
 
-    session_ids: tuple[str, ...]
-    time_valid: Tensor
-    counts: Tensor | None
-    unit_valid: Tensor | None
-    lfp: Tensor | None
-    channel_valid: Tensor | None
+    @property
+    def session_ids(self) -> tuple[str, ...]:
+        """Which session each window is of."""
+        ...
+
+    @property
+    def time_valid(self) -> Tensor:
+        """Bool (batch, time), False at padding."""
+        ...
+
+    @property
+    def counts(self) -> Tensor | None:
+        """Spike counts (batch, time, unit)."""
+        ...
+
+    @property
+    def unit_valid(self) -> Tensor | None:
+        """Bool (batch, unit), False at padding."""
+        ...
+
+    @property
+    def lfp(self) -> Tensor | None:
+        """Field potential (batch, time, channel)."""
+        ...
+
+    @property
+    def channel_valid(self) -> Tensor | None:
+        """Bool (batch, channel), False at padding."""
+        ...
 
 
 class Reach(NamedTuple):

@@ -79,7 +79,9 @@ def test_named_series(path):
     (raw,) = read(path, lfp=("broadband",), behavior=("processing/behavior/Position/cursor_pos",), units=())
     np.testing.assert_array_equal(whole(raw.broadband[0]), truth.raw)
     assert "spike_times" not in raw.arrays and raw.arrays["behavior_names"] == ["cursor_pos_x", "cursor_pos_y"]
-    with pytest.raises(InputError, match=r"no lfp series named 'LFPs'\. Choose from acquisition/broadband, processing/"):
+    with pytest.raises(
+        InputError, match=r"no lfp series named 'LFPs'\. Choose from acquisition/broadband, processing/"
+    ):
         read(path, lfp=("LFPs",))
     with pytest.raises(InputError, match="takes one field potential"):
         read(path, lfp=("broadband", "processing/ecephys/LFP/LFP"))
