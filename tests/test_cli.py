@@ -194,8 +194,10 @@ def test_an_interruption_is_one_line(run, command):
 
 
 WAIT = """
-import sys, time, types
+import signal, sys, time, types
 import spikefield.cli as cli
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
 
 def wait() -> None:
     print("ready", flush=True)

@@ -139,7 +139,9 @@ def test_a_sink_that_fails_says_why_and_every_bin_is_counted():
     for i in range(20):
         writer.put(row(i))
     writer.close()
-    assert str(writer.error) == "the sink failed: gone." and writer.dropped == 20
+    assert (
+        str(writer.error) == "the sink failed: gone. Check where it writes, and start again." and writer.dropped == 20
+    )
 
 
 def test_a_place_is_needed(tmp_path):
