@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: findings install docs figures messages package demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-cache bench-scaling bench-loading screenshots notebooks
+.PHONY: findings install docs figures messages package demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-train bench-cache bench-scaling bench-loading screenshots notebooks
 
 install: .venv/.installed
 
@@ -96,6 +96,11 @@ bench-causal: install
 # Thirty minutes of samples with drops, jitter and NaN bursts, at 20 times their speed: a minute and a half.
 soak: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
+
+# Training steps beside the published design's, on CPU and CUDA: ten minutes; then both designs' R², three seeds: half an
+# hour more on two cores, and as much again without what bench-sim and bench-real left.
+bench-train: install
+	$(BIN)/python benchmarks/training.py $(SHARED) --out out/bench-train
 
 bench-cache: install
 	$(BIN)/python benchmarks/teacher_cache.py
