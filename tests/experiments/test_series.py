@@ -39,7 +39,7 @@ def test_every_series_is_concrete_for_every_preset(name, preset):
 
 
 def test_the_published_experiments_and_the_open_questions_are_there():
-    published = ["ablations", "alignment", "decoding", "generalization", "multisession", "size"]
+    published = ["ablations", "alignment", "decoding", "generalization", "multisession", "orderings", "size"]
     left_open = ["drift", "honest", "lag", "layers", "losses", "minutes", "new-session", "reading", "teachers"]
     assert series_names() == sorted(published + left_open)
     assert all((read_series(name).drawing is None) == (name in published) for name in series_names())
