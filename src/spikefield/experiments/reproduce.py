@@ -46,9 +46,9 @@ def reproduce(
     """Run one of the paper's experiments, or one of those it left open; what is finished is not run again.
 
     Args:
-        name: of the paper: alignment, ablations, decoding, generalization, multisession, size, or orderings for all that
-            it ranks; left open by it: minutes, lag, losses, layers, teachers, new-session, reading, drift or honest; or a
-            YAML file of that form.
+        name: of the paper: alignment, ablations, decoding, generalization, multisession, size, or orderings for all
+            that it ranks; left open by it: minutes, lag, losses, layers, teachers, new-session, reading, drift or
+            honest; or a YAML file of that form.
         data: folder of prepared sessions.
         out: folder for everything that comes out.
         seeds: one run a seed of every variant.
