@@ -1,11 +1,15 @@
 """NWB 2 against planted truth: proposed and named series, gaps, either way round, streamed by ranges of bytes."""
 
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import faulthandler
+import gc
+import io
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import h5py
 import numpy as np
 import pytest
+import range_server
 from helpers import by_unit, left_out, read
 from writers import nwb2
 
@@ -96,47 +100,38 @@ def test_inspection(path):
     assert "acquisition/broadband" in text and "cm/s" in text and "5000" in text
 
 
-class _Ranges(SimpleHTTPRequestHandler):
-    """Serves one file by ranges of bytes, and counts the bytes it sent."""
+def _streamed_where_the_collector_runs_as_bytes_come(path, address):
+    from fsspec.asyn import sync_wrapper
+    from fsspec.implementations.http import HTTPFile
 
-    sent = 0
+    faulthandler.dump_traceback_later(60, exit=True)
+    fetch, garbage = HTTPFile.async_fetch_range, []
+    for _ in range(50):
+        garbage.append([h5py.File(io.BytesIO(path.read_bytes()), "r")])
+        garbage[-1].append(garbage[-1])
 
-    def do_GET(self):
-        content = self.path_content
-        span = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")
-        start, stop = int(span[0]), int(span[1] or len(content) - 1) + 1
-        self.send_response(206)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Range", f"bytes {start}-{min(stop, len(content)) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(min(stop, len(content)) - start))
-        self.end_headers()
-        self.wfile.write(content[start:stop])
+    async def fetch_range(self, start, end):
+        garbage.pop()
+        if gc.isenabled():
+            gc.collect()
+        return await fetch(self, start, end)
 
-    def do_HEAD(self):
-        self.send_response(200)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(self.path_content)))
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
+    HTTPFile._fetch_range = sync_wrapper(fetch_range)
+    (raw,) = read(address)
+    return whole(raw.broadband[0], 5000), raw.arrays["source"]["files"], len(garbage)
 
 
 def test_streamed_from_an_address(path):
     pytest.importorskip("aiohttp")
     truth = nwb2.write(path)
-    handler = type("Handler", (_Ranges,), {"path_content": path.read_bytes()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        address = f"http://127.0.0.1:{server.server_port}/sub-C_ses-1.nwb"
+    with range_server.serving(path) as address:
         assert find_reader(address).name == "nwb"
-        (raw,) = read(address)
-        np.testing.assert_array_equal(whole(raw.broadband[0], 5000), truth.lfp)
-        assert raw.arrays["source"]["files"] == {"sub-C_ses-1.nwb": address}
-    finally:
-        server.shutdown()
-        server.server_close()
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            streamed = process.submit(_streamed_where_the_collector_runs_as_bytes_come, path, address)
+            field, files, garbage = streamed.result()
+        assert garbage < 50
+        np.testing.assert_array_equal(field, truth.lfp)
+        assert files == {"sub-C_ses-1.nwb": address}
     with pytest.raises(InputError, match="Check the address, or download the file first"):
         read(address)
 

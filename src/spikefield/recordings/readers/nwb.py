@@ -1,10 +1,12 @@
 """NWB 2 through pynwb, on disk or streamed from an address: the user names the series, or the reader proposes some."""
 
+import gc
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -67,9 +69,35 @@ def _hdf5(path: Path) -> Iterator[h5py.File]:
     with (
         guard.readable(url, _LAYOUT, "Check the address, or download the file first."),
         fsspec.open(url, "rb", block_size=1 << 20, cache_type="blockcache") as remote,
-        h5py.File(remote, "r") as file,
+        h5py.File(_Undisturbed(remote), "r") as file,
     ):
         yield file
+
+
+class _Undisturbed(io.RawIOBase):
+    """A remote file whose bytes come while the garbage collector waits.
+
+    HDF5's lock is held while bytes are fetched on another thread; were that thread to collect an h5py object, it would
+    wait for the lock, and the lock for its bytes.
+    """
+
+    def __init__(self, remote: IO[bytes]) -> None:
+        self._remote = remote
+
+    def readinto(self, buffer: Any) -> int:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return self._remote.readinto(buffer)  # type: ignore[attr-defined]
+        finally:
+            if collects:
+                gc.enable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._remote.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._remote.tell()
 
 
 def _read(path: Path, choice: SeriesChoice) -> Iterator[RawSession]:
