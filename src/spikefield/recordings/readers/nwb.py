@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -81,14 +81,14 @@ class _Undisturbed(io.RawIOBase):
     wait for the lock, and the lock for its bytes.
     """
 
-    def __init__(self, remote: IO[bytes]) -> None:
+    def __init__(self, remote: Any) -> None:
         self._remote = remote
 
     def readinto(self, buffer: Any) -> int:
         collects = gc.isenabled()
         gc.disable()
         try:
-            return self._remote.readinto(buffer)  # type: ignore[attr-defined]
+            return self._remote.readinto(buffer)
         finally:
             if collects:
                 gc.enable()
