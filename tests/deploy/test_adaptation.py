@@ -1,5 +1,7 @@
 """The recursive readout equals ridge on all bins so far; the smoother equals a filter written out, and helps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,24 @@ def test_the_smoother_equals_the_filter_written_out_and_helps(walk):
         value, spread = value + gain @ (decoded[t] - smoother.mean - value), (np.eye(2) - gain) @ spread
         np.testing.assert_allclose(smoothed[t - 300], value + smoother.mean, atol=1e-9)
     assert np.square(smoothed - truth[300:]).mean() < 0.5 * np.square(decoded[300:] - truth[300:]).mean()
+
+
+def test_errors_that_last_are_not_smoothed_into_worse_ones():
+    rng = np.random.default_rng(4)
+    truth = np.sin(np.arange(900)[:, None] / [8.0, 11.0])  # a hand that goes to and fro, with momentum
+    lasting = np.zeros_like(truth)
+    for t in range(1, len(truth)):
+        lasting[t] = 0.97 * lasting[t - 1] + 0.12 * rng.normal(size=2)
+    decoded = truth + lasting
+    smoother = KalmanSmoother.fit(decoded[:450], truth[:450])
+    believed = replace(smoother, readout_noise=np.cov(lasting[:450].T))
+
+    def error(run, bins):
+        return np.square((decoded if run is None else run.start().push(decoded))[bins] - truth[bins]).mean()
+
+    assert error(smoother, slice(450)) <= error(None, slice(450))
+    assert error(smoother, slice(450, None)) < 1.01 * error(None, slice(450, None))
+    assert error(believed, slice(450, None)) > 1.05 * error(None, slice(450, None))
 
 
 def test_the_smoother_predicts_through_a_gap_and_forgets_at_a_reset(walk):

@@ -6,7 +6,8 @@
 
 Recursive least squares: after any number of updates the weights are those of ridge on all bins so far (for a readout
 that went before, of ridge towards it), at the cost of one bin at a time. `KalmanSmoother` filters the decoded values
-forward in time, as a random walk seen through the readout's error; it looks at no future.
+forward in time, as a random walk seen through the readout's error; it looks at no future. Neighbouring bins err alike,
+which a Kalman filter takes for truth or smooths too much, so how much of the error counts as noise is fitted too.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from spikefield.deploy.readout import LinearReadout
 from spikefield.errors import InputError
 
 _FEWEST_BINS = 20
+_NOISE_SHARES = (*(2.0**-halvings for halvings in range(11)), 0.0)  # the last smooths nothing
 
 
 class RecursiveReadout:
@@ -100,7 +102,8 @@ class RecursiveReadout:
 class KalmanSmoother:
     """Filter decoded values: truth is an autoregressive walk, and the readout shows it with noise.
 
-    `step` takes one bin's values to the next; `step_noise` is what it misses, `readout_noise` what the readout adds.
+    `step` takes one bin's values to the next; `step_noise` is what it misses, `readout_noise` what the readout adds
+    from one bin to the next.
     """
 
     step: Float[np.ndarray, "dim dim"]
@@ -111,6 +114,8 @@ class KalmanSmoother:
     @classmethod
     def fit(cls, decoded: Float[np.ndarray, "bin dim"], behavior: Float[np.ndarray, "bin dim"]) -> "KalmanSmoother":
         """Fit on labelled bins that follow each other, other ones than those that the readout was fitted on.
+
+        The noise of the readout is the share of its error with which the filter comes closest to these bins.
 
         Raises:
             InputError: shapes differ, or too few bins.
@@ -131,7 +136,10 @@ class KalmanSmoother:
         before, after = behavior[:-1][pairs] - mean, behavior[1:][pairs] - mean
         step = np.linalg.lstsq(before, after, rcond=None)[0].T
         missed, error = after - before @ step.T, decoded[known] - behavior[known]
-        return cls(step, _covariance(missed), _covariance(error), mean)
+        error_covariance = _covariance(error)
+        tried = [cls(step, _covariance(missed), share * error_covariance, mean) for share in _NOISE_SHARES]
+        scale = np.maximum(behavior[known].var(axis=0), 1e-30)
+        return min(tried, key=lambda s: (np.square(s.start().push(decoded) - behavior)[known] / scale).sum())
 
     def start(self) -> "KalmanState":
         """Return a running filter that knows nothing yet."""
