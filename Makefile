@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHARED ?= ../shared/data
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: findings install docs figures messages package demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-train bench-cache bench-scaling bench-loading screenshots notebooks
+.PHONY: findings measured bench-orderings install docs figures messages package demo test check format bench-sim bench-real bench-simulator bench-prepare bench-binning bench-kill bench-fuzz bench-stream bench-causal soak bench-train bench-cache bench-scaling bench-loading screenshots notebooks
 
 install: .venv/.installed
 
@@ -115,3 +115,11 @@ bench-loading: install
 # each takes; `.venv/bin/python benchmarks/findings.py ../shared/data --out out/findings --plan` prints that alone.
 findings: install
 	$(BIN)/python benchmarks/findings.py $(SHARED) --out out/findings
+
+# Pages of docs/measured from whatever series are finished.
+measured: install
+	$(BIN)/python benchmarks/measured.py out/findings/*-simulator out/findings/*-rat
+
+# Every ordering that the paper reports, on 12 simulated sessions, three seeds: about 40 minutes on two cores.
+bench-orderings: install
+	$(BIN)/python benchmarks/orderings.py --out out/bench-orderings

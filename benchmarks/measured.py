@@ -1,0 +1,83 @@
+"""Put what finished series found into the documentation: one page of R² a series, and its figure.
+
+    python benchmarks/measured.py OUT [OUT ...] --docs docs/measured
+
+OUT is a folder of `spikefield reproduce`; its name becomes the page's. Nothing on such a page is typed by hand.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+import spikefield.files as files
+from spikefield.report.comparison import panelled, read_series_results, summarise
+from spikefield.report.markdown import markdown_table
+from spikefield.report.tables import Estimate, with_interval
+
+_HEADER = """---
+orphan: true
+---
+<!-- made by `benchmarks/measured.py`; do not edit -->
+# {title}
+
+R² of {n_sessions} session(s), {n_seeds} seed(s), protocol {protocol}; mean over sessions of the mean over seeds [95 %
+bootstrap interval over sessions and seeds]. *Own*: sessions that the model compared with, {against}, was trained on;
+*other*: those that it never saw; *rest*: those it was not run on.
+
+"""
+
+
+def main() -> None:
+    """Write a page for every folder that holds a finished series."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("out", type=Path, nargs="+")
+    parser.add_argument("--docs", type=Path, default=Path("docs/measured"))
+    asked = parser.parse_args()
+    for out in asked.out:
+        if not (out / "run.json").is_file():
+            print(f"{out}: left out, not a finished series")
+            continue
+        publish(out, asked.docs)
+        print(f"{asked.docs / out.name}.md")
+
+
+def publish(out: Path, docs: Path) -> None:
+    """Write the page of one series, and copy its figure beside it."""
+    run = json.loads((out / "run.json").read_text())
+    results = panelled(read_series_results(out), against=run["against"])
+    summary = summarise(results)
+    r2 = summary[summary["metric"] == "r2"]
+    text = _HEADER.format(
+        title=f"{out.name}: {run['figures']}",
+        n_sessions=results["session"].nunique(),
+        n_seeds=len(run["seeds"]),
+        protocol=", ".join(sorted(set(r2["protocol"]))),
+        against=run["against"],
+    )
+    figure = out / "figures" / f"{run['series']}.png"
+    if figure.is_file():
+        docs.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(figure, docs / f"{out.name}.png")
+        text += f"![{run['figures']}]({out.name}.png)\n\n"
+    files.write_text(docs / f"{out.name}.md", text + markdown_table(rows_of(r2)) + "\n")
+
+
+def rows_of(r2: pd.DataFrame) -> list[list[str]]:
+    """Return a table, header first: a row a variant and model, a column a kind of session."""
+    panels = list(dict.fromkeys(r2["panel"]))
+    rows = [["variant", "model", "regime", *panels]]
+    for (variant, model, regime), group in r2.groupby(["variant", "model", "regime"], sort=False):
+        found = {
+            row["panel"]: with_interval(Estimate(row["mean"], row["low"], row["high"], row["n_sessions"]))
+            for row in group.to_dict("records")
+        }
+        cells = [found.get(panel, "–") for panel in panels]
+        rows.append([str(variant), str(model), str(regime), *cells])
+    return rows
+
+
+if __name__ == "__main__":
+    main()
