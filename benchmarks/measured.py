@@ -17,10 +17,7 @@ from spikefield.report.comparison import panelled, read_series_results, summaris
 from spikefield.report.markdown import markdown_table
 from spikefield.report.tables import Estimate, with_interval
 
-_HEADER = """---
-orphan: true
----
-<!-- made by `benchmarks/measured.py`; do not edit -->
+_HEADER = """<!-- made by `benchmarks/measured.py`; do not edit -->
 # {title}
 
 R² of {n_sessions} session(s), {n_seeds} seed(s), protocol {protocol}; mean over sessions of the mean over seeds [95 %
