@@ -17,7 +17,8 @@ SOURCE = ROOT / "src" / "spikefield"
 ARRAY = re.compile(r"\b(?:ndarray|Tensor|ArrayLike)\b")
 SHAPED = re.compile(r"\w+\[(?:np\.ndarray|Tensor)(?: \| (?:np\.ndarray|Tensor))*, '[^']*'\]")
 NAMED = re.compile(r"\b(?:dict|Mapping)\[str, (?:np\.ndarray|Tensor)\]")
-SHAPE_IN_WORDS = re.compile(r"\([\w ]+,[\w ,…|]*\)|\bscalar\b")
+IN_SIGNATURE = re.compile(r"\w+\[[^\]']*, '([^']*)'\]")
+SHAPE_IN_WORDS = re.compile(r"\([\w *]+,[\w ,…|*]*\)|\bscalar\b")
 COMMANDS = {module.rpartition(".")[2] for module, _ in cli.COMMANDS.values()}
 
 
@@ -51,15 +52,32 @@ NAMES = [
 FUNCTIONS = [name for name in NAMES if isinstance(name.node, ast.FunctionDef)]
 
 
-def annotations(node: ast.FunctionDef) -> list[str]:
+def annotations(node: ast.ClassDef | ast.FunctionDef) -> list[str]:
+    """Return the types of a class's public fields, or of a function's arguments and of what it returns."""
+    if isinstance(node, ast.ClassDef):
+        fields = [one for one in node.body if isinstance(one, ast.AnnAssign)]
+        return [ast.unparse(one.annotation) for one in fields if not ast.unparse(one.target).startswith("_")]
     given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     return [ast.unparse(a) for a in (*(one.annotation for one in given), node.returns) if a is not None]
 
 
 def without_shape(name: Name) -> list[str]:
-    """Return the annotations of arrays that name no shape; arrays in a dict are told apart by their names."""
+    """Return the annotations of arrays without a shape, there or in words; those in a dict are told by their names."""
     bare = [NAMED.sub("", SHAPED.sub("", text)) for text in annotations(name.node)]
     return [text for text in bare if ARRAY.search(text) and not SHAPE_IN_WORDS.search(name.doc)]
+
+
+def in_words(axes: str) -> str:
+    """Return a shape of a signature as docstrings write it: (bin, dim), (bin,), scalar."""
+    words = [axis for axis in axes.split() if axis != "..."]
+    return f"({', '.join(words)}{',' * (len(words) == 1)})" if words else "scalar"
+
+
+def untold(name: Name) -> list[str]:
+    """Return the shapes of a signature where its docstring says none of them, or another."""
+    axes = [found for text in annotations(name.node) for found in IN_SIGNATURE.findall(text)]
+    written = [in_words(found) for found in axes if "_" not in found.split()]
+    return written if not any(shape in name.doc for shape in written) else []
 
 
 def raises_input_error(node: ast.AST) -> bool:
@@ -81,7 +99,27 @@ def test_every_public_name_has_a_docstring():
 
 
 def test_every_array_has_a_shape():
-    assert [name.place for name in FUNCTIONS if without_shape(name)] == []
+    assert [name.place for name in NAMES if without_shape(name)] == []
+
+
+def test_every_docstring_says_a_shape_of_its_signature():
+    assert [(name.place, shapes) for name in NAMES if (shapes := untold(name))] == []
+
+
+@pytest.mark.parametrize(
+    ("axes", "doc", "told"),
+    [
+        ("bin dim", "Return z (bin, dim).", True),
+        ("bin dim", "Return z.", False),
+        ("bin dim", "Return z (dim, bin).", False),
+        (" unit", "Return the rate (unit,) in Hz.", True),
+        ("", "Return the loss, a scalar.", True),
+    ],
+)
+def test_a_shape_that_is_not_told_would_be_found(axes, doc, told):
+    source = f'def f() -> Float[np.ndarray, "{axes}"]:\n    """{doc}"""'
+    (name,) = public(ast.parse(source).body, "here")
+    assert (untold(name) == []) is told
 
 
 def test_what_raises_says_so():

@@ -61,7 +61,7 @@ class RecursiveReadout:
         )
 
     def update(self, z: Float[np.ndarray, "bin feature"], behavior: Float[np.ndarray, "bin dim"]) -> None:
-        """Learn from bins whose behaviour is known; a bin with NaN in it teaches nothing.
+        """Learn from z (bin, feature) and the known behaviour (bin, dim); a bin with NaN in it teaches nothing.
 
         Raises:
             InputError: shapes that differ from the readout's.
@@ -102,8 +102,8 @@ class RecursiveReadout:
 class KalmanSmoother:
     """Filter decoded values: truth is an autoregressive walk, and the readout shows it with noise.
 
-    `step` takes one bin's values to the next; `step_noise` is what it misses, `readout_noise` what the readout adds
-    from one bin to the next.
+    `step` (dim, dim) takes one bin's values to the next; `step_noise` is what it misses, `readout_noise` what the
+    readout adds from one bin to the next.
     """
 
     step: Float[np.ndarray, "dim dim"]
@@ -113,7 +113,7 @@ class KalmanSmoother:
 
     @classmethod
     def fit(cls, decoded: Float[np.ndarray, "bin dim"], behavior: Float[np.ndarray, "bin dim"]) -> "KalmanSmoother":
-        """Fit on labelled bins that follow each other, other ones than those that the readout was fitted on.
+        """Fit on decoded and known behaviour (bin, dim) of bins in a row, other ones than the readout was fitted on.
 
         The noise of the readout is the share of its error with which the filter comes closest to these bins.
 
@@ -167,7 +167,7 @@ class KalmanState:
         self._value, self._spread = state["value"].copy(), state["spread"].copy() if "spread" in state else None
 
     def push(self, decoded: Float[np.ndarray, "bin dim"]) -> Float[np.ndarray, "bin dim"]:
-        """Return the smoothed values of the next bins; a bin with NaN in it is only predicted."""
+        """Return the smoothed values (bin, dim) of the next bins; a bin with NaN in it is only predicted."""
         return np.array([self._next(row) for row in decoded], np.float64).reshape(decoded.shape)
 
     def _next(self, row: Float[np.ndarray, " dim"]) -> Float[np.ndarray, " dim"]:
@@ -200,7 +200,7 @@ class Smoothing:
     def push(
         self, times_s: Float[np.ndarray, " bin"], values: Float[np.ndarray, "bin dim"]
     ) -> Float[np.ndarray, "bin dim"]:
-        """Return the smoothed values of the next bins."""
+        """Return the smoothed values (bin, dim) of the next bins, whose centres are `times_s`."""
         if self._filter is None:
             return values
         smoothed = np.array(values, np.float64)

@@ -92,7 +92,7 @@ def adapt_readout(
     names: tuple[str, ...],
     bin_width_ms: float,
 ) -> Adapted:
-    """Update a readout on labelled bins in order of time, and fit a smoother.
+    """Update a readout on z (bin, feature) and known behaviour (bin, dim), in order of time, and fit a smoother.
 
     Raises:
         InputError: too few bins.

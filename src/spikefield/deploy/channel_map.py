@@ -20,14 +20,14 @@ from spikefield.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class ChannelMap:
-    """For every channel of the model its column in the source (-1: missing) and its scale."""
+    """For every channel of the model (channel,) its column in the source (-1: missing) and its scale."""
 
     column: Int[np.ndarray, " channel"]
     scale: Float[np.ndarray, " channel"]
     missing: tuple[str, ...]
 
     def apply(self, samples: Shaped[np.ndarray, "sample source_channel"]) -> Shaped[np.ndarray, "sample channel"]:
-        """Return the model's channels, NaN where one is missing."""
+        """Return the model's channels (sample, channel) in its unit, NaN where one is missing."""
         if self.is_identity:
             return samples
         mapped = samples[:, self.column]

@@ -31,10 +31,11 @@ class Counters:
 class Decoded:
     """The bins that a push completed.
 
-    `bin_time_s` is the bin's centre on the source's clock (from 0 where it gave no times). `quality` adds up: 1 samples
-    of the bin were bridged, 2 channels of it were bad, 4 too little past to look at yet, 8 the network or the filters
-    reach to a bin with 1 or 2; 0 is good. `z` is the representation that the readout saw. `features` are those of the
-    bins that left the signal chain, which the network may still hold back: NaN where invented or not measured.
+    `values` (bin, behavior) are in the behaviour's own unit. `bin_time_s` is the bin's centre on the source's clock
+    (from 0 where it gave no times). `quality` adds up: 1 samples of the bin were bridged, 2 channels of it were bad,
+    4 too little past to look at yet, 8 the network or the filters reach to a bin with 1 or 2; 0 is good. `z` is the
+    representation that the readout saw. `features` are those of the bins that left the signal chain, which the network
+    may still hold back: NaN where invented or not measured.
     """
 
     bin_time_s: Float[np.ndarray, " bin"]

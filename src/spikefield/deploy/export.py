@@ -141,7 +141,7 @@ class Steps:
         self._position = 0
 
     def step(self, lfp: Float[np.ndarray, " channel"]) -> dict[str, np.ndarray]:
-        """Take a bin and return all outputs; z and behaviour belong `ahead` bins before it."""
+        """Take a bin of features (channel,) and return all outputs; z and behaviour belong `ahead` bins before it."""
         given = {"lfp": lfp[None].astype(np.float32), "position": np.array([self._position]), **self._caches}
         found = dict(zip(self.outputs, self._session.run(None, given), strict=True))
         for name in self._caches:
@@ -158,7 +158,7 @@ class Steps:
 
 
 def run_steps(session: Any, features: Float[np.ndarray, "bin channel"], *, patches: int) -> dict[str, np.ndarray]:
-    """Run the step over a stretch of bins and return z and behaviour of every one, look-ahead taken off."""
+    """Run the step over features (bin, channel) of a stretch; return z and behaviour of each, without look-ahead."""
     steps = Steps(session, patches=patches)
     rows = [steps.step(lfp) for lfp in features]
     kept = [name for name in ("z", "behavior") if name in steps.outputs]

@@ -61,7 +61,7 @@ class NetworkStream:
         self._past[:] = 0
 
     def step(self, features: Float[np.ndarray, "channel"]) -> Float32[np.ndarray, "dim"] | None:
-        """Take the next bin; return the newest representation that is complete, None while the look-ahead fills."""
+        """Take the next bin; return the newest z (dim,) that is complete, None while the look-ahead fills."""
         seen = self._n_seen
         tokens = self._embed(features, seen)
         queries = self._write(0, tokens, seen)
@@ -75,7 +75,7 @@ class NetworkStream:
         return self._finish_bin(seen - self.ahead, first.keys[:, :, :filled], first.values[:, :filled])
 
     def finish(self) -> Iterator[Float32[np.ndarray, "dim"]]:
-        """Yield the representations that still wait for bins to come, which never will; then forget all bins."""
+        """Yield each z (dim,) of those that still wait for bins to come, which never will; then forget all bins."""
         end, first = self._n_seen, self._layers[0]
         for bin_index in range(max(end - self.ahead, 0), end):
             known = np.arange(max(bin_index - self.bins + 1, 0), end) % (self.bins + self.ahead)

@@ -12,13 +12,13 @@ from spikefield.signals.chain import FittedChain
 
 @dataclass(frozen=True, eq=False)
 class LinearReadout:
-    """values = z @ weights + intercept."""
+    """values = z @ weights + intercept, with weights (feature, dim)."""
 
     weights: Float[np.ndarray, "feature dim"]
     intercept: Float[np.ndarray, " dim"]
 
     def predict(self, z: Float[np.ndarray, "bin feature"]) -> Float[np.ndarray, "bin dim"]:
-        """Return the decoded behaviour of every bin."""
+        """Return the decoded behaviour (bin, dim), in the unit it was trained in."""
         return z @ self.weights + self.intercept
 
 

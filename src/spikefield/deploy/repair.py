@@ -40,11 +40,11 @@ class ChannelRepair:
         self.last = np.full(len(self._used), np.nan)
 
     def set_bad(self, bad: Bool[np.ndarray, " channel"]) -> None:
-        """Take these channels for bad from now on, and no others."""
+        """Take the channels marked in `bad` (channel,) for bad from now on, and no others."""
         self._bad, self._any_bad = bad & self._used, bool((bad & self._used).any())
 
     def lost(self, rows: Rows) -> Bool[np.ndarray, " sample"]:
-        """Tell which samples hold no good channel at all."""
+        """Mark the rows (sample,) that hold no good channel at all."""
         good = np.isfinite(rows) & (self._used & ~self._bad)
         return np.asarray(~good.any(axis=1))
 
@@ -93,7 +93,7 @@ class ChannelRepair:
 
 
 def features_of_channels(chain: FittedChain) -> Bool[np.ndarray, "channel feature"]:
-    """Return which features each channel gives."""
+    """Return (channel, feature), true where a channel gives a feature."""
     stream, n_good = chain.stream(), len(chain.channel_ids) - len(chain.bad_channels)
     found = np.zeros((len(chain.channel_ids), len(chain.feature_names)), bool)
     for row, channel in zip(found, chain.channel_ids, strict=True):

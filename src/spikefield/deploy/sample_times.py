@@ -60,7 +60,7 @@ class SampleTimes:
         self._last = max(self._last, self._count - 1 + self._offset)
 
     def cut(self, times_s: Float[np.ndarray, " sample"]) -> list[Piece]:
-        """Return the unbroken pieces of a push; samples in no piece repeat earlier times.
+        """Return the unbroken pieces of a push with stamps (sample,); samples in no piece repeat earlier times.
 
         Raises:
             InputError: times that are not finite, or that belong to another rate.

@@ -28,7 +28,7 @@ _CHUNK_S = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Samples that came together.
+    """Samples (sample, channel) that came together, in the source's unit.
 
     `times_s` is on the source's own clock; `due_s` is when the last sample came, on `time.perf_counter`.
     `skipped` counts the samples before these that had piled up and were left out.
@@ -42,14 +42,14 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a replayed session knows about behaviour; circular dims are cosine and sine, as in training."""
+    """Behaviour (sample, dim) that a replayed session knows; circular dims are cosine and sine, as in training."""
 
     names: tuple[str, ...]
     times_s: Float[np.ndarray, " sample"]
     values: Float[np.ndarray, "sample dim"]
 
     def at(self, bin_time_s: Float[np.ndarray, " bin"]) -> Float[np.ndarray, "bin dim"]:
-        """Return behaviour at some times, interpolated; NaN outside what was measured."""
+        """Return behaviour (bin, dim) at some times, interpolated; NaN outside what was measured."""
         before = np.clip(np.searchsorted(self.times_s, bin_time_s, "right") - 1, 0, max(len(self.times_s) - 2, 0))
         after = np.minimum(before + 1, len(self.times_s) - 1)
         step_s = np.maximum(self.times_s[after] - self.times_s[before], 1e-9)

@@ -50,7 +50,7 @@ class UnitCheck:
             )
 
     def add(self, features: Float[np.ndarray, " feature"]) -> None:
-        """Take a bin, standardised by training time."""
+        """Take the features of a bin (feature,), standardised by training time."""
         self._rows[self.n_bins] = features
         self.n_bins += 1
         if not self.done:

@@ -67,7 +67,7 @@ class SignalWatch:
         self._mean, self._square, self._lost = np.zeros(n_features), np.ones(n_features), np.zeros(n_features)
 
     def push(self, features: Float[np.ndarray, "chain_bin feature"]) -> None:
-        """Take the features of a `Decoded`."""
+        """Take the features (chain_bin, feature) of a `Decoded`, standardised by training time."""
         for row in features:
             known = np.isfinite(row)
             self._lost += self._share * (~known - self._lost)
@@ -107,7 +107,7 @@ class Score:
         self.last_true = np.full(len(self.names), np.nan)
 
     def add(self, bin_time_s: Float[np.ndarray, " bin"], values: Float[np.ndarray, "bin dim"]) -> None:
-        """Compare some bins."""
+        """Compare what was decoded (bin, dim) at some times with what was measured."""
         true, decoded = self._truth.at(bin_time_s)[:, self._columns], values[:, self._decoded_columns]
         known = np.isfinite(true).all(axis=1) & np.isfinite(decoded).all(axis=1)
         if len(true):

@@ -15,7 +15,7 @@ _ROWS_AT_ONCE = 1024
 
 
 def linear_cka(x: Float[np.ndarray, "bin dim_x"], y: Float[np.ndarray, "bin dim_y"]) -> float:
-    """Return linear centred kernel alignment, 0 to 1; NaN if either never changes.
+    """Return linear centred kernel alignment of x (bin, dim_x) and y (bin, dim_y), 0 to 1; NaN if either never changes.
 
         ‖Yᵀ X‖² / (‖Xᵀ X‖ ‖Yᵀ Y‖)   of centred X and Y (Frobenius norms)
 
@@ -28,7 +28,7 @@ def linear_cka(x: Float[np.ndarray, "bin dim_x"], y: Float[np.ndarray, "bin dim_
 def debiased_cka(x: Float[np.ndarray, "bin dim_x"], y: Float[np.ndarray, "bin dim_y"]) -> float:
     """Return linear CKA from the unbiased HSIC estimator: about 0 for unrelated representations; at least 4 bins.
 
-    With K = X Xᵀ without its diagonal, and L alike of Y,
+    With X (bin, dim_x) and Y (bin, dim_y) centred, K = X Xᵀ without its diagonal, and L alike of Y,
 
         HSIC = [tr(K L) + ΣK ΣL / ((n - 1)(n - 2)) - 2 / (n - 2) · Σ (K L)] / (n (n - 3))
 
@@ -57,8 +57,8 @@ def retrieval(
 ) -> Retrieval:
     """Look every query bin up among all candidate bins by cosine similarity; a tie counts as a draw of lots.
 
-    Both must live in one space (a student aligned to its teacher does). For others, map one onto the other first with
-    a readout fitted on training time.
+    Both are (bin, dim) and must live in one space (a student aligned to its teacher does). For others, map one onto
+    the other first with a readout fitted on training time.
 
     Raises:
         InputError: the widths differ, `top` is not between 1 and the number of bins, or values are not finite.
@@ -83,7 +83,7 @@ def retrieval(
 
 
 def frechet_shift(old: Float[np.ndarray, "bin dim"], new: Float[np.ndarray, "new_bin dim"]) -> float:
-    """Return the Fréchet distance of two sets of vectors taken as Gaussians, over the variance of the old one.
+    """Return the Fréchet distance of two sets of vectors (bin, dim), taken as Gaussians, over the old one's variance.
 
         (|m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½)) / tr(C₁)
 

@@ -28,7 +28,7 @@ def ridge_lfp(session: BinnedSession) -> Decoded:
 
 
 def wiener(session: BinnedSession, channels: Num[np.ndarray, "bin channel"]) -> Decoded:
-    """Decode behaviour by ridge on lagged channels; the reach of the lags is chosen inside training time.
+    """Decode behaviour by ridge on lagged channels (bin, channel); their reach is chosen inside training time.
 
     Every reach of `REACHES_S` is cross-validated over blocks of the training bins, the best by mean R² is kept.
     """
@@ -48,7 +48,7 @@ def candidate_reaches(bin_width_ms: float) -> list[Reach]:
 def with_reach(
     session: BinnedSession, channels: Num[np.ndarray, "bin channel"], reach: Reach
 ) -> Num[np.ndarray, "bin channel"]:
-    """Return channels averaged over the width of the reach's lags, inside the session's stretches."""
+    """Return channels (bin, channel) averaged over the width of the reach's lags, inside the session's stretches."""
     if reach.width_bins == 1:
         return channels
     stretches = [stretch for kind in _KINDS for stretch in session.stretches(kind)]
@@ -57,7 +57,7 @@ def with_reach(
 
 @dataclass(frozen=True, eq=False)
 class Null:
-    """Score of features against shuffled behaviour: R² of each shuffle, their mean and the bins scored on average."""
+    """Score of features against shuffled behaviour: R² (shuffle, dim), their mean and the bins scored on average."""
 
     names: tuple[str, ...]
     r2: Float[np.ndarray, "dim"]
@@ -73,7 +73,7 @@ class Null:
 def null(
     session: BinnedSession, features: Num[np.ndarray, "bin feature"], *, seed: int, lags: tuple[int, ...] = (0,)
 ) -> Null:
-    """Return what the readout scores when features and behaviour no longer belong together, mean of five shuffles.
+    """Return the scores when features (bin, feature) and behaviour no longer belong together, mean of five shuffles.
 
     In each shuffle the behaviour of training and test time is shuffled within each kind (`shuffled_behavior`), then
     the readout is fitted on the shuffled training behaviour and scored on the shuffled test behaviour, penalty and all.
@@ -91,18 +91,18 @@ def null(
 def wiener_null(
     session: BinnedSession, channels: Num[np.ndarray, "bin channel"], decoded: Decoded, *, seed: int
 ) -> Null:
-    """Return the null of a lagged ridge: the same channels and lags as `decoded`, with shuffled behaviour."""
+    """Return the null of a lagged ridge: channels (bin, channel) and lags as for `decoded`, behaviour shuffled."""
     features = with_reach(session, channels, Reach(decoded.lags, decoded.width_bins))
     return null(session, features, seed=seed, lags=decoded.lags)
 
 
 def excess(decoded: Decoded, chance: Null) -> Float[np.ndarray, "dim"]:
-    """Return by how much each dimension's R² lies above the null's."""
+    """Return (dim,), by how much each dimension's R² lies above the null's."""
     return decoded.r2 - chance.r2
 
 
 def shuffled_behavior(session: BinnedSession, generator: np.random.Generator) -> Float[np.ndarray, "bin dim"]:
-    """Return behaviour that no longer belongs to its bins; training, validation and test time keep their own.
+    """Return behaviour (bin, dim) that no longer belongs to its bins; each kind of time keeps its own.
 
     * Continuous recordings: within each stretch, behaviour is shifted circularly by a quarter to three quarters of the
       stretch, which keeps its values and its smoothness.

@@ -27,7 +27,7 @@ def fit_boosted(
     n_components: int,
     n_trees: int,
 ) -> Predict:
-    """Fit ridge, then directions and trees for each behaviour dimension, on the bins where it was measured."""
+    """Fit ridge on channels (bin, channel), then directions and trees for each dim of behaviour, where measured."""
     features, true = lagged(channels, stretches, lags), behavior[bins_of(stretches)]
     stretch = np.repeat(np.arange(len(stretches)), [end - start for start, end in stretches])
     line = fit_readout(features, true, stretch=stretch, guard_bins=guard_bins)

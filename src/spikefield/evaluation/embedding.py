@@ -39,7 +39,7 @@ def embed(
     batch_windows: int = 32,
     device: torch.device | str = "cpu",
 ) -> Float[np.ndarray, "bin dim"]:
-    """Return the representation of every bin of the session's stretches, float32, NaN elsewhere.
+    """Return the representation (bin, dim) of every bin of the session's stretches, float32, NaN elsewhere.
 
     Args:
         encoder: windows -> (batch, time, dim), as `spikefield.models.encoder.Encoder`; it is moved to `device`, run

@@ -26,7 +26,7 @@ class Recurrent(nn.Module):
         self.head = nn.Linear(2 * _HIDDEN, n_dims)
 
     def forward(self, channels: Float[Tensor, "batch time channel"]) -> Float[Tensor, "batch time dim"]:
-        """Decode a batch of windows."""
+        """Decode windows (batch, time, channel) to standardised behaviour (batch, time, dim)."""
         return self.head(self.dropout(self.gru(self.dropout(channels))[0]))
 
 
@@ -40,7 +40,7 @@ def fit_gru(
     n_steps: int,
     seed: int,
 ) -> Predict:
-    """Train on random windows of the stretches with AdamW and a rate that falls to zero."""
+    """Train on random windows of (bin, channel) and (bin, dim) with AdamW and a rate that falls to zero."""
     within = np.zeros(len(channels), bool)
     within[bins_of(stretches)] = True
     scales = _scales(channels, within), _scales(behavior, within)

@@ -19,7 +19,7 @@ from spikefield.evaluation.tuning import Predict
 
 @dataclass(frozen=True, eq=False)
 class Kalman:
-    """A fitted filter. `inform` is CᵀQ⁻¹ and `precision` CᵀQ⁻¹C: what an observation says about the state."""
+    """A fitted filter. `inform` (state, channel) is CᵀQ⁻¹, `precision` CᵀQ⁻¹C: what a bin says of the state."""
 
     step: Float[np.ndarray, "state state"]
     step_noise: Float[np.ndarray, "state state"]
@@ -30,7 +30,7 @@ class Kalman:
     behavior_mean: Float[np.ndarray, "dim"]
 
     def filter(self, channels: Num[np.ndarray, "bin channel"]) -> Float[np.ndarray, "bin dim"]:
-        """Decode one unbroken stretch, beginning from the training mean."""
+        """Decode one unbroken stretch (bin, channel) to behaviour (bin, dim), beginning from the training mean."""
         told = (channels - self.channel_mean) @ self.inform.T
         mean, covariance = np.zeros(len(self.step)), self.start
         states = np.empty((len(channels), len(self.step)))
@@ -51,7 +51,7 @@ def fit_kalman(
     order: int,
     shift_bins: int,
 ) -> Predict:
-    """Fit a filter on stretches and return what decodes others. `shift_bins` > 0 lets it see that many bins ahead."""
+    """Fit on stretches of channels (bin, channel); return what decodes others and sees `shift_bins` ahead."""
     observed = lagged(channels, stretches, (shift_bins,)).astype(np.float64)
     states, followed = _states(behavior, stretches, order)
     filter_ = _fit(observed, states, followed, order)

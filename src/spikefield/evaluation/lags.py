@@ -32,14 +32,14 @@ def reach_of(reach_s: float, *, bin_width_ms: float) -> Reach:
 
 
 def bins_of(stretches: Stretches) -> Int[np.ndarray, "bin"]:
-    """Return the bins of stretches, in order."""
+    """Return the numbers of the bins of stretches, in order, (bin,)."""
     return np.concatenate([np.arange(0), *(np.arange(start, end) for start, end in stretches)])
 
 
 def lagged(
     values: Num[np.ndarray, "bin channel"], stretches: Stretches, lags: Sequence[int]
 ) -> Num[np.ndarray, "stretch_bin feature"]:
-    """Return the design matrix (bins of the stretches in order, channels * lags), lag by lag.
+    """Return the design matrix (stretch_bin, feature): bins of the stretches in order; all channels, lag by lag.
 
     Row t holds values[t + lag] for every lag: a negative lag looks back.
     """
@@ -51,7 +51,7 @@ def lagged(
 def averaged(
     values: Num[np.ndarray, "bin channel"], stretches: Stretches, *, width_bins: int
 ) -> Float[np.ndarray, "bin channel"]:
-    """Return the moving average over `width_bins` bins inside each stretch; bins outside all stretches are NaN.
+    """Return the moving average (bin, channel) over `width_bins` bins inside each stretch; bins outside are NaN.
 
     An even width reaches one bin further back than forward.
     """

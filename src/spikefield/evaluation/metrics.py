@@ -11,7 +11,7 @@ from spikefield.errors import InputError
 
 
 def r2(true: Float[np.ndarray, "bin dim"], predicted: Float[np.ndarray, "bin dim"]) -> Float[np.ndarray, "dim"]:
-    """Return the coefficient of determination of every dimension over its scored bins.
+    """Return the coefficient of determination (dim,) of every dimension over its scored bins.
 
         R² = 1 - Σ (true - predicted)² / Σ (true - mean(true))²
 
@@ -29,7 +29,7 @@ def r2(true: Float[np.ndarray, "bin dim"], predicted: Float[np.ndarray, "bin dim
 def correlation(
     true: Float[np.ndarray, "bin dim"], predicted: Float[np.ndarray, "bin dim"]
 ) -> Float[np.ndarray, "dim"]:
-    """Return Pearson's correlation of every dimension over its scored bins; NaN where either never changes.
+    """Return Pearson's correlation (dim,) of every dimension over its scored bins; NaN where either never changes.
 
     Raises:
         InputError: shapes differ, or a scored bin has no finite prediction.
@@ -42,7 +42,7 @@ def correlation(
 
 
 def n_scored(true: Float[np.ndarray, "bin dim"]) -> Int[np.ndarray, "dim"]:
-    """Return how many bins of every dimension were measured and therefore count."""
+    """Return (dim,), how many bins of every dimension were measured and therefore count."""
     return np.isfinite(true).sum(0)
 
 

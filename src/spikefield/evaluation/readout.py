@@ -19,7 +19,7 @@ from spikefield.windows.binned import BinnedSession
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Decoded behaviour of a session's test bins and its score.
+    """Decoded behaviour of a session's test bins (test_bin, dim), in its own unit, and its score.
 
     `readout` is None for decoders of another form; `lags` and `width_bins` say which bins, averaged over how many, it
     reads.
@@ -50,7 +50,7 @@ def decode(session: BinnedSession, features: Num[np.ndarray, "bin feature"], *, 
 
     Args:
         session: gives behaviour, split and stretches.
-        features: one row for each bin of the session's grid; rows outside the stretches are not read.
+        features: (bin, feature), one row for each bin of the session's grid; rows outside the stretches are not read.
         lags: bins of the past (negative) and future that each prediction sees, inside its stretch.
 
     Raises:
@@ -60,7 +60,7 @@ def decode(session: BinnedSession, features: Num[np.ndarray, "bin feature"], *, 
 
 
 def fit(session: BinnedSession, features: Num[np.ndarray, "bin feature"], *, lags: Sequence[int] = (0,)) -> Readout:
-    """Fit the readout on the session's training stretches; nothing else of the session is read."""
+    """Fit the readout on the training stretches of features (bin, feature); nothing else of the session is read."""
     behavior = session.require("behavior")
     _check_length(session, features)
     stretches = session.stretches("train")
@@ -82,14 +82,14 @@ def score(
     *,
     lags: Sequence[int] = (0,),
 ) -> Decoded:
-    """Predict the session's test stretches with a fitted readout and score them."""
+    """Predict the test stretches from features (bin, feature) with a fitted readout and score them."""
     _check_length(session, features)
     predicted = readout.predict(lagged(features, session.stretches("test"), lags))
     return replace(scored(session, predicted), readout=readout, lags=tuple(lags))
 
 
 def scored(session: BinnedSession, predicted: Float[np.ndarray, "test_bin dim"]) -> Decoded:
-    """Score a prediction of all bins of the session's test stretches, in order, by whatever decoder.
+    """Score a prediction (test_bin, dim) of all bins of the session's test stretches, in order, by whatever decoder.
 
     Raises:
         InputError: no behaviour in test time, or a bin without a finite prediction.

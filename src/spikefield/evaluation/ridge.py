@@ -22,7 +22,7 @@ _FLOAT64_WORK = 1e10  # multiplications of one Gram matrix above which the searc
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """A fitted linear map from features to behaviour.
+    """A fitted linear map (feature, dim) from features to behaviour.
 
     `penalty` is in multiples of the number of training bins, on standardised features; `inner_r2` is the R² that
     cross-validation inside training time gave at that penalty. Both hold one number for each behaviour dimension.
@@ -34,7 +34,7 @@ class Readout:
     inner_r2: Float[np.ndarray, "dim"]
 
     def predict(self, features: Num[np.ndarray, "bin feature"]) -> Float[np.ndarray, "bin dim"]:
-        """Return the decoded behaviour of every row of `features`.
+        """Return the decoded behaviour (bin, dim) of every row of `features`, in its own unit.
 
         Raises:
             InputError: another number of features than the readout was fitted on.
@@ -75,8 +75,8 @@ def fit_readout(
     """Fit the readout on training bins.
 
     Args:
-        features: one row for each training bin.
-        behavior: the same bins; NaN where a dimension was not measured, which leaves that bin out for it.
+        features: (bin, feature), one row for each training bin.
+        behavior: (bin, dim), the same bins; NaN where a dimension was not measured, which leaves that bin out for it.
         stretch: which unbroken stretch each bin lies in.
         guard_bins: bins left out on both sides of an inner border that cuts a stretch.
 
@@ -134,7 +134,7 @@ def _fit_measured(features: np.ndarray, behavior: np.ndarray, stretch: np.ndarra
 def inner_folds(
     stretch: Int[np.ndarray, "bin"], *, guard_bins: int
 ) -> list[tuple[Bool[np.ndarray, "bin"], Bool[np.ndarray, "bin"]]]:
-    """Return (fit, score) masks of three folds, each of three contiguous blocks spread over the training bins.
+    """Return (fit, score) masks (bin,) of three folds, each of three contiguous blocks spread over the training bins.
 
     A stretch shorter than a block (a trial) is never cut. Where a border cuts a stretch, `guard_bins` bins before and
     after it, at most a quarter of a block, are left out of the fit.

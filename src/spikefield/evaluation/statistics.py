@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
 
 def seed_interval(values: Float[np.ndarray, "seed"]) -> Interval:
-    """Return the mean over seeds and its 95 % interval by Student's t.
+    """Return the mean of values (seed,) and its 95 % interval by Student's t.
 
         mean ± t(0.975, n - 1) · s / √n
 
@@ -46,9 +46,9 @@ def seed_interval(values: Float[np.ndarray, "seed"]) -> Interval:
 def bootstrap_interval(values: Float[np.ndarray, "session seed"], *, generator: np.random.Generator) -> Interval:
     """Return the mean over sessions of their mean over seeds, and its 95 % percentile interval by bootstrap.
 
-    Each of 10 000 resamples draws sessions with replacement and, within every session drawn, its seeds with
-    replacement, so that the interval holds for other sessions and other seeds. NaN = not run; a session without any
-    value is left out. With one session the interval speaks of seeds alone.
+    Values are (session, seed). Each of 10 000 resamples draws sessions with replacement and, within every session
+    drawn, its seeds with replacement, so that the interval holds for other sessions and other seeds. NaN = not run; a
+    session without any value is left out. With one session the interval speaks of seeds alone.
     """
     values = values[np.isfinite(values).any(axis=1)]
     n_sessions, n_seeds = values.shape
@@ -103,13 +103,13 @@ def paired_comparisons(scores: Mapping[str, Mapping[str, float]], *, against: st
 
 
 def paired_cohens_d(differences: Float[np.ndarray, "session"]) -> float:
-    """Return the mean of paired differences over their standard deviation; NaN where that is 0 or unknown."""
+    """Return the mean of paired differences (session,) over their standard deviation; NaN where that is 0."""
     spread = differences.std(ddof=1) if len(differences) > 1 else 0.0
     return float(differences.mean() / spread) if spread > 0 else float("nan")
 
 
 def holm(p: Float[np.ndarray, "test"]) -> Float[np.ndarray, "test"]:
-    """Return p values corrected for multiple tests by Holm's step-down procedure."""
+    """Return p values (test,) corrected for multiple tests by Holm's step-down procedure."""
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
     corrected = np.empty(len(p))

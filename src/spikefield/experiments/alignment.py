@@ -38,7 +38,7 @@ def alignment_rows(out: Path, corpus: Corpus) -> list[dict[str, Any]]:
 def measured(
     session: BinnedSession, z: Float[np.ndarray, "bin dim"], guide: Float[np.ndarray, "bin teacher_dim"]
 ) -> dict[str, float]:
-    """Return the measures on test bins, at most 2000 of them, evenly spread.
+    """Return the measures of z (bin, dim) on test bins, at most 2000 of them, evenly spread.
 
     Retrieval is asked of z mapped onto the teacher's space by the readout that every model gets, fitted on training
     time, so that models which were never aligned are asked the same question.

@@ -120,6 +120,6 @@ def positions_um(corpus: Corpus, session: BinnedSession) -> Positions | None:
 
 
 def nearest(learned: Positions, new: Float[np.ndarray, "new_channel 2"]) -> Int[np.ndarray, "channel"]:
-    """Return for each learned electrode the index of the nearest new one, the arrays laid centre on centre."""
+    """Return for each learned electrode (channel,) the index of the nearest new one, arrays laid centre on centre."""
     first, second = learned - learned.mean(0), new - new.mean(0)
     return np.square(first[:, None] - second[None]).sum(-1).argmin(1)

@@ -41,7 +41,7 @@ Field = Float[np.ndarray, "bin channel"]
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """Something that reads the field: what it makes of it in every bin, and the lags that its readout sees."""
+    """Something that reads the field: what it makes of it, (bin, feature), and the lags that its readout sees."""
 
     name: str
     features: Callable[[Field], np.ndarray]
@@ -107,7 +107,7 @@ def low_passed(session: BinnedSession, *, cutoff_hz: float) -> Field:
 
 
 def silenced(field: Field, channels: Int[np.ndarray, "silent"]) -> Field:
-    """Return the field with these channels at 0, their mean."""
+    """Return the field with the channels of these numbers (silent,) at 0, their mean."""
     silent = np.array(field)
     silent[:, channels] = 0.0
     return silent

@@ -44,7 +44,7 @@ class RotaryAttention(nn.Module):
         band: Band | None = None,
         bins: Int[Tensor, "batch_or_1 token"] | None = None,
     ) -> Float[Tensor, "batch token dim"]:
-        """Attend; `mask` is True where a key may be seen, None where all may; `band` narrows it by the `bins`."""
+        """Attend (batch, token, dim); `mask` is True where a key may be seen, None where all may; `band` narrows it."""
         n_batch, n_tokens, dim = tokens.shape
         qkv = self.to_qkv(tokens).view(n_batch, n_tokens, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv[0], qkv[1], qkv[2]
@@ -59,7 +59,7 @@ class RotaryAttention(nn.Module):
 def rotation_of(
     positions: Int[Tensor, "batch_or_1 token"], head_dim: int
 ) -> Float[Tensor, "two batch_or_1 1 token half"]:
-    """Return cosine and sine of every position's angles, one a pair of features."""
+    """Return cosine and sine (two, batch_or_1, 1, token, half) of every position's angles, one a pair of features."""
     exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
     angles = positions[:, None, :, None].float() * _ROTARY_BASE**-exponents
     return torch.stack([angles.cos(), angles.sin()])
@@ -68,7 +68,7 @@ def rotation_of(
 def rotate(
     heads: Float[Tensor, "batch head token head_dim"], rotation: Float[Tensor, "two batch_or_1 1 token half"]
 ) -> Float[Tensor, "batch head token head_dim"]:
-    """Turn each pair (first half, second half) of features by its position's angle."""
+    """Turn each pair (first half, second half) of features (batch, head, token, head_dim) by its position's angle."""
     cos, sin = rotation.to(heads.dtype)
     first, second = heads.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
@@ -82,7 +82,7 @@ def attend_in_band(
     band: Band,
     bins: Int[Tensor, "batch_or_1 token"],
 ) -> Float[Tensor, "batch head token head_dim"]:
-    """Attend to the band's bins only, by whichever of the two twins is cheaper."""
+    """Attend to the band's bins only: (batch, head, token, head_dim), by whichever of the two twins is cheaper."""
     per_bin = _tokens_per_bin(bins)
     if band.bins is None or per_bin is None or query.shape[2] <= _BLOCKS_TO_CUT * band.bins * per_bin:
         seen = band_mask(band, bins)
@@ -94,7 +94,7 @@ def attend_in_band(
 
 
 def band_mask(band: Band, bins: Int[Tensor, "batch_or_1 token"]) -> Bool[Tensor, "batch_or_1 1 token token"]:
-    """Tell which keys (last axis) each query sees."""
+    """Return (batch_or_1, 1, token, token), true where a query sees a key, which is the last axis."""
     later = bins[:, None, :] - bins[:, :, None]
     seen = later <= band.ahead
     if band.bins is not None:

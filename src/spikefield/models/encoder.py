@@ -144,7 +144,7 @@ class Encoder(nn.Module):
         return 0 if present is None else patch_count(present.shape[1], self.config.patch_size)
 
     def channels(self, windows: Windows) -> tuple[Tensor, Bool[Tensor, "batch patch slot"]]:
-        """Return this modality's values in patches (batch, time, patch, slot), and which slots are real.
+        """Return this modality's values (batch, time, patch, slot), and which slots (batch, patch, slot) are real.
 
         Raises:
             InputError: the batch lacks what the encoder reads.
@@ -167,7 +167,7 @@ class Encoder(nn.Module):
         return Tokens(self.embed_values(patches, slot_valid) + space[:, None], space, valid)
 
     def forward(self, windows: Windows) -> Float[Tensor, "batch time dim"]:
-        """Return z_t of every time step, from all tokens."""
+        """Return z_t (batch, time, dim) of every time step, from all tokens."""
         tokens = self.tokenize(windows)
         n_batch, n_time, n_patches, _ = tokens.values.shape
         positions = bin_positions(n_time, n_patches, tokens.values.device)
@@ -177,13 +177,13 @@ class Encoder(nn.Module):
 
 
 def bin_positions(n_time: int, n_patches: int, device: torch.device) -> Int[Tensor, "1 token"]:
-    """Return the bin index of every token: all patches of one bin share a position."""
+    """Return the bin index (1, token) of every token: all patches of one bin share a position."""
     return torch.arange(n_time, device=device).repeat_interleave(n_patches)[None]
 
 
 def pool_patches(
     tokens: Float[Tensor, "batch time patch dim"], valid: Bool[Tensor, "batch time patch"]
 ) -> Float[Tensor, "batch time dim"]:
-    """Average over a step's real patches: the sum divided by their number, never by one more."""
+    """Average (batch, time, patch, dim) over real patches: the sum divided by their number, never by one more."""
     weight = valid[..., None].to(tokens.dtype)
     return (tokens * weight).sum(2) / weight.sum(2).clamp(min=1)

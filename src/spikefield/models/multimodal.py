@@ -55,7 +55,7 @@ class MultimodalEncoder(Encoder):
         return counts.shape[2] + lfp.shape[2]
 
     def channels(self, windows: Windows) -> tuple[Tensor, Bool[Tensor, "batch patch slot"]]:
-        """Return the values of both in equal patches (batch, time, patch, slot), and which slots are real."""
+        """Return the values of both (batch, time, patch, slot), and which slots (batch, patch, slot) are real."""
         (counts, unit_valid), (lfp, channel_valid) = self._patches(windows)
         values = torch.cat([self._widened(counts.float()), self._widened(lfp)], dim=2)
         return values, torch.cat([self._widened(unit_valid), self._widened(channel_valid)], dim=1)

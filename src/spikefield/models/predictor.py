@@ -30,7 +30,7 @@ class Predictor(nn.Module):
         visible: Bool[Tensor, "batch time patch"],
         valid: Bool[Tensor, "batch time patch"],
     ) -> Float[Tensor, "batch time patch slot"]:
-        """Predict the values of every patch; `encoded` is read only where `visible`."""
+        """Predict the values of every patch (batch, time, patch, slot); `encoded` is read only where `visible`."""
         n_batch, n_time, n_patches, _ = encoded.shape
         hidden = (self.mask_token + space)[:, None].to(encoded.dtype)
         tokens = self.narrow(torch.where(visible[..., None], encoded, hidden)).flatten(1, 2)
@@ -58,6 +58,6 @@ class CoSmoother(nn.Module):
         visible: Bool[Tensor, "batch time patch"],
         valid: Bool[Tensor, "batch time patch"],
     ) -> Float[Tensor, "batch time patch slot"]:
-        """Predict the values of every patch from the visible patches of its bin; `valid` holds `visible`."""
+        """Predict (batch, time, patch, slot) from the visible patches of the same bin; `valid` holds `visible`."""
         bins = self.mix(pool_patches(encoded, visible))
         return self.head(functional.silu(bins[:, :, None] + space[:, None]))

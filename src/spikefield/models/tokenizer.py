@@ -17,7 +17,7 @@ from spikefield.errors import InputError
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens on their (time, patch) grid. `valid` is False at padding; `space` is the embedding already added."""
+    """Tokens (batch, time, patch, dim). `valid` is False at padding; `space` is the embedding already added."""
 
     values: Float[Tensor, "batch time patch dim"]
     space: Float[Tensor, "batch patch dim"]
@@ -43,7 +43,7 @@ class CountEmbedding(nn.Module):
     def forward(
         self, patches: Int[Tensor, "batch time patch slot"], slot_valid: Bool[Tensor, "batch patch slot"]
     ) -> Float[Tensor, "batch time patch dim"]:
-        """Embed spike counts."""
+        """Embed spike counts (batch, time, patch, slot) as (batch, time, patch, dim)."""
         index = patches.clamp(0, self.max_count).masked_fill(~slot_valid[:, None], self.max_count + 1)
         return self.embedding(index).flatten(-2)
 
@@ -63,7 +63,7 @@ class CausalConvolution(nn.Module):
     def forward(
         self, patches: Float[Tensor, "batch time patch slot"], slot_valid: Bool[Tensor, "batch patch slot"]
     ) -> Float[Tensor, "batch time patch dim"]:
-        """Embed a field potential; absent channels contribute nothing."""
+        """Embed a field (batch, time, patch, slot) as (batch, time, patch, dim); absent channels contribute nothing."""
         n_batch, n_time, n_patches, _ = patches.shape
         present = patches.masked_fill(~slot_valid[:, None], 0.0)
         series = self.hide_channels(present.permute(0, 2, 3, 1).flatten(0, 1))
@@ -123,7 +123,7 @@ class SpaceEmbedding(nn.Module):
         self.table = nn.Parameter(self.table.new_zeros(n_rows, self.table.shape[1]), requires_grad=self.learned)
 
     def forward(self, session_ids: tuple[str, ...], n_patches: int) -> Float[Tensor, "batch patch dim"]:
-        """Return the space embeddings of a batch; rows past a session's last patch are zero."""
+        """Return the space embeddings of a batch (batch, patch, dim); rows past a session's last patch are zero."""
         spans = [self.rows_of(session_id) for session_id in session_ids]
         index = torch.tensor([[f + min(p, n - 1) for p in range(n_patches)] for f, n in spans])
         own = torch.tensor([[p < n for p in range(n_patches)] for _, n in spans])

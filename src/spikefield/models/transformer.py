@@ -76,7 +76,7 @@ class GatedMLP(nn.Module):
         self.to_out = nn.Linear(4 * dim, dim, bias=False)
 
     def forward(self, tokens: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
-        """Return the gated update of every token."""
+        """Return the gated update of every token (batch, token, dim)."""
         gate, hidden = self.to_hidden(tokens).chunk(2, dim=-1)
         return self.to_out(functional.silu(gate) * hidden)
 
@@ -85,7 +85,7 @@ class RMSNorm(nn.RMSNorm):
     """Norm in the precision of its weights, also where autocast hands it bfloat16."""
 
     def forward(self, tokens: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
-        """Scale every token to unit mean square, then by the learned weights."""
+        """Scale every token (batch, token, dim) to unit mean square, then by the learned weights."""
         return super().forward(tokens.to(self.weight.dtype))
 
 
@@ -108,7 +108,7 @@ class Block(nn.Module):
         band: Band | None = None,
         bins: Int[Tensor, "batch_or_1 token"] | None = None,
     ) -> Float[Tensor, "batch token dim"]:
-        """Return the stream after this layer."""
+        """Return the stream (batch, token, dim) after this layer."""
         tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), rotation, mask, band, bins))
         return tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
 
@@ -128,7 +128,7 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "batch_or_1 token"],
         valid: Bool[Tensor, "batch token"] | None,
     ) -> Float[Tensor, "batch token dim"]:
-        """Encode tokens; `valid` is False at padding, None where there is none (the fast path)."""
+        """Encode tokens (batch, token, dim); `valid` is False at padding, None where there is none (the fast path)."""
         return self.norm(deque(self.streams(tokens, positions, valid), maxlen=1).pop())
 
     def streams(
@@ -137,7 +137,7 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "batch_or_1 token"],
         valid: Bool[Tensor, "batch token"] | None,
     ) -> Iterator[Float[Tensor, "batch token dim"]]:
-        """Yield the residual stream before the first layer and after each, without the final norm."""
+        """Yield the residual stream (batch, token, dim) before the first layer and after each, without final norm."""
         rotation = rotation_of(positions, self.config.dim // self.config.n_heads)
         mask = None if valid is None else valid[:, None, None, :]
         yield tokens

@@ -29,7 +29,7 @@ def cosine(
     teacher: Float[Tensor, "batch time dim"],
     time_valid: Bool[Tensor, "batch time"],
 ) -> Float[Tensor, ""]:
-    """One minus the cosine between student and teacher, averaged over real bins."""
+    """One minus the cosine between student and teacher (batch, time, dim), averaged over real bins: a scalar."""
     distance = 1 - functional.cosine_similarity(student, teacher, dim=-1)
     return torch.where(time_valid, distance, 0.0).sum() / time_valid.sum().clamp(min=1)
 
@@ -39,7 +39,7 @@ def cka(
     teacher: Float[Tensor, "batch time dim"],
     time_valid: Bool[Tensor, "batch time"],
 ) -> Float[Tensor, ""]:
-    """One minus ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of the real bins' vectors, centred over the batch."""
+    """One minus ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of the real bins of (batch, time, dim), centred over the batch: a scalar."""
     x, y = (z[time_valid] - z[time_valid].mean(0) for z in (student, teacher))
     norms = (x.T @ x).norm() * (y.T @ y).norm()
     return 1 - (y.T @ x).square().sum() / norms.clamp(min=_TINY)
@@ -50,7 +50,7 @@ def contrastive(
     teacher: Float[Tensor, "batch time dim"],
     time_valid: Bool[Tensor, "batch time"],
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of finding a bin's partner among all by cosine / 0.1, both ways, over the log of their number."""
+    """Cross-entropy of finding a bin's partner by cosine / 0.1, both ways, over the log of their number: a scalar."""
     x, y = _unit_bins(student, teacher, time_valid)
     own = torch.arange(len(x), device=x.device)
     similarity = x @ y.T / _TEMPERATURE
@@ -63,7 +63,7 @@ def whitened_mse(
     teacher: Float[Tensor, "batch time dim"],
     time_valid: Bool[Tensor, "batch time"],
 ) -> Float[Tensor, ""]:
-    """Squared error to the teacher's vectors, which come whitened, averaged over real bins and dims."""
+    """Squared error to the teacher's vectors, which come whitened, averaged over real bins and dims: a scalar."""
     return functional.mse_loss(student[time_valid], teacher[time_valid])
 
 
@@ -72,7 +72,7 @@ def relational(
     teacher: Float[Tensor, "batch time dim"],
     time_valid: Bool[Tensor, "batch time"],
 ) -> Float[Tensor, ""]:
-    """Squared error of the cosine of every two real bins, over the spread of the teacher's cosines."""
+    """Squared error of the cosine of every two real bins, over the spread of the teacher's cosines: a scalar."""
     x, y = _unit_bins(student, teacher, time_valid)
     wanted = y @ y.T
     return (x @ x.T - wanted).square().mean() / wanted.var(correction=0).clamp(min=_TINY)

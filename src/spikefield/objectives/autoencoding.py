@@ -46,7 +46,7 @@ class MaskedAutoencoder(nn.Module):
             self.predictor = Predictor(config.predictor, encoder_dim=dim, patch_size=patch_size)
 
     def forward(self, windows: Windows, *, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
-        """Return the loss of one batch: mean over the hidden, real values."""
+        """Return the loss of one batch, a scalar: mean over the hidden, real values."""
         tokens = self.encoder.tokenize(windows)
         shape = tokens.valid.shape
         chosen = hide_tokens(tokens.valid.flatten(1), mask_ratio=self.config.mask_ratio, generator=generator)
@@ -64,7 +64,7 @@ class MaskedAutoencoder(nn.Module):
         return self._loss(predicted.float(), patches, hidden, self._n_spike_patches(windows))
 
     def rebuilt(self, windows: Windows) -> Float[Tensor, "batch time unit"]:
-        """Return what the decoder gives of every channel when nothing is hidden, padded channels included."""
+        """Return what the decoder gives (batch, time, unit) when nothing is hidden, padded channels included."""
         tokens = self.encoder.tokenize(windows)
         n_batch, n_time, n_patches, _ = tokens.values.shape
         positions = bin_positions(n_time, n_patches, tokens.values.device)

@@ -105,12 +105,12 @@ class Student(nn.Module):
     def forward(
         self, windows: Windows, targets: Float[Tensor, "batch time teacher_dim"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return (reconstruction, alignment); the loss is their sum with `alignment_weight` on the second."""
+        """Return (reconstruction, alignment), each a scalar; the loss adds `alignment_weight` times the second."""
         z = self.encoder(windows)
         return self.rebuilding(z, windows), self.alignment(z, targets, windows)
 
     def rebuilding(self, z: Float[Tensor, "batch time dim"], windows: Windows) -> Float[Tensor, ""]:
-        """Return how far the field is from what representations say of it.
+        """Return how far the field is from what representations (batch, time, dim) say of it, a scalar.
 
         Raises:
             InputError: the batch holds no field potential.
@@ -126,7 +126,7 @@ class Student(nn.Module):
     def alignment(
         self, z: Float[Tensor, "batch time dim"], targets: Float[Tensor, "batch time teacher_dim"], windows: Windows
     ) -> Float[Tensor, ""]:
-        """Return how far representations are from the teacher's, by the mean of the distances asked for."""
+        """Return how far z (batch, time, dim) is from the teacher's, the mean of the distances asked for: a scalar."""
         mapped = self.to_teacher(z).float()
         each = [ALIGNMENTS[name](mapped, targets, windows.time_valid) for name in self.config.alignments]
         return torch.stack(each).mean()
@@ -137,7 +137,7 @@ def reconstruction_loss(
     lfp: Float[Tensor, "batch time channel"],
     present: Bool[Tensor, "batch time channel"],
 ) -> Float[Tensor, ""]:
-    """Squared error of the field potential, averaged over real bins and channels."""
+    """Squared error of the field (batch, time, channel), averaged over real bins and channels: a scalar."""
     error = functional.mse_loss(rebuilt, lfp, reduction="none")
     return error.masked_fill(~present, 0.0).sum() / present.sum().clamp(min=1)
 

@@ -20,7 +20,7 @@ from spikefield.objectives.distillation import Student
 
 
 class Scale(NamedTuple):
-    """Mean and standard deviation of each behaviour dimension in training time."""
+    """Mean and standard deviation of each behaviour dimension (behavior,) in training time, in its own unit."""
 
     center: Float[Tensor, "behavior"]
     spread: Float[Tensor, "behavior"]
@@ -72,7 +72,7 @@ class SupervisedAutoencoder(nn.Module):
     def forward(
         self, windows: Windows, behavior: Tensor | None, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, ""]:
-        """Return the sum of both losses; behaviour is (batch, time, dim)."""
+        """Return the sum of both losses, a scalar; behaviour is (batch, time, dim)."""
         z = self.network.encoder(windows)
         return self.network(windows, generator=generator) + self.head(z, behavior, windows)
 
@@ -87,7 +87,7 @@ class SupervisedStudent(nn.Module):
     def forward(
         self, windows: Windows, targets: Float[Tensor, "batch time teacher_dim"], behavior: Tensor | None
     ) -> Float[Tensor, ""]:
-        """Return the loss of one batch; behaviour is (batch, time, dim)."""
+        """Return the loss of one batch, a scalar; behaviour is (batch, time, dim)."""
         z = self.network.encoder(windows)
         alignment = self.network.alignment(z, targets, windows)
         return self.head(z, behavior, windows) + self.network.config.alignment_weight * alignment

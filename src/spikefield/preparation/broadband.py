@@ -22,7 +22,7 @@ _FEWEST_LEVELS = 32
 
 @dataclass(frozen=True)
 class Extracted:
-    """Arguments for `from_arrays`, where they hold, and what was seen of the converter's limits on the way."""
+    """Arguments for `from_arrays`, where they hold (stretch, 2), and what was seen of the converter's limits."""
 
     arrays: dict[str, Any]
     intervals_s: Float[np.ndarray, "stretch 2"]
@@ -59,7 +59,7 @@ def extract(stretches: Sequence[Broadband], scratch: Path) -> Extracted:
 
 
 def crossings(stretches: Sequence[Broadband], live: Bool[np.ndarray, " channel"]) -> dict[str, Any]:
-    """Return threshold crossings of every live channel as arguments for `from_arrays`; the files are read twice.
+    """Return threshold crossings where `live` (channel,) as arguments for `from_arrays`; the files are read twice.
 
     Raises:
         InputError: the broadband is too slow to hold spikes.

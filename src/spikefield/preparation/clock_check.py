@@ -118,7 +118,7 @@ def find_peak(
     around_s: float,
     reach_s: float,
 ) -> Peak:
-    """Return where R²(lag) peaks within `reach_s` of `around_s`; columns must have mean 0."""
+    """Return where R²(lag) of (bin, column) and (bin, dim), all of mean 0, peaks within `reach_s` of `around_s`."""
     centre = round(around_s / bin_s)
     reach = int(min(reach_s / bin_s, len(neural) // 4))
     lags = np.arange(centre - reach, centre + reach + 1)

@@ -22,7 +22,7 @@ _TOUCHING_S = 1e-6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spikes:
-    """Spikes as times with units, or as counts on a grid from `start_s`; the other form is None."""
+    """Spikes as times and units (spike,), or as counts (bin, unit) on a grid from `start_s`; the other is None."""
 
     unit_ids: tuple[str, ...]
     times_s: np.ndarray | None = None
@@ -40,7 +40,7 @@ class Spikes:
         return self.start_s + (bins + 0.5) * self.bin_width_s, units, self.counts[bins, units].astype(np.float64)
 
     def train_s(self, unit: int) -> Float[np.ndarray, " spikes"]:
-        """Return the spike times of one unit; only where spikes are times."""
+        """Return the spike times (spikes,) of one unit in seconds; only where spikes are times."""
         assert self.times_s is not None
         assert self.unit_index is not None
         return self.times_s[self.unit_index == unit]
@@ -48,7 +48,7 @@ class Spikes:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Field:
-    """The field potential: samples on disk or in memory, and the stretches of them that lie in valid time."""
+    """The field potential: (sample, channel) on disk or in memory, and the stretches of them that lie in valid time."""
 
     signal: np.ndarray | h5py.Dataset
     rate_hz: float
@@ -59,7 +59,7 @@ class Field:
 
     @cached_property
     def pieces(self) -> Float[np.ndarray, "piece sample channel"]:
-        """At most 32 pieces of equal length, 4 s where stretches are that long, spread over valid time."""
+        """At most 32 equal pieces (piece, sample, channel), of 4 s where stretches allow, spread over valid time."""
         longest = max((stop - first for first, stop in self.stretches), default=0)
         n = min(max(round(_PIECE_S * self.rate_hz), _LEAST_PIECE_SAMPLES), longest)
         if n < 2:
@@ -83,7 +83,7 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Behavior:
-    """Behaviour: one row a time stamp."""
+    """Behaviour (sample, dim) in its own unit: one row a time stamp."""
 
     values: Float[np.ndarray, "sample dim"]
     times_s: Float[np.ndarray, " sample"]
@@ -94,7 +94,7 @@ class Behavior:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contents:
-    """A prepared session as the checks see it."""
+    """A prepared session as the checks see it; valid time and trials are (interval, 2) and (trial, 2)."""
 
     session_id: str
     subject_id: str
@@ -117,12 +117,12 @@ class Contents:
         return [(end, start) for end, start in between if start - end > _TOUCHING_S]
 
     def inside(self, times_s: Float[np.ndarray, " time"]) -> Bool[np.ndarray, " time"]:
-        """Tell for each time whether it is valid."""
+        """Return (time,), for each time whether it is valid."""
         index = np.searchsorted(self.intervals_s[:, 0], times_s, side="right") - 1
         return (index >= 0) & (times_s < self.intervals_s[np.clip(index, 0, None), 1])
 
     def elapsed_s(self, times_s: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
-        """Return how much valid time has passed at each time."""
+        """Return how much valid time in seconds has passed at each time (time,)."""
         lengths = self.intervals_s[:, 1] - self.intervals_s[:, 0]
         passed = np.concatenate([[0.0], np.cumsum(lengths)])
         return np.interp(times_s, self.intervals_s.ravel(), np.column_stack([passed[:-1], passed[1:]]).ravel())

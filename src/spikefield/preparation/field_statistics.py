@@ -11,7 +11,7 @@ class FieldStatistics:
     """What the pieces of a field potential have in common; all but `mean` and `std` are within pieces.
 
     Attributes:
-        mean, std: over all pieces together.
+        mean, std: (channel,), over all pieces together.
         rms: root mean square of each channel about its mean in the piece.
         roughness: root mean square of the steps from sample to sample.
         still: share of steps that are exactly 0.
@@ -30,7 +30,7 @@ class FieldStatistics:
 
 
 def measure(pieces: Float[np.ndarray, "piece sample channel"], rate_hz: float) -> FieldStatistics:
-    """Return the statistics of pieces; there must be at least one of two samples or more."""
+    """Return the statistics of pieces (piece, sample, channel); there must be at least one of two samples or more."""
     n_pieces, n, channels = pieces.shape
     means, steps, still = np.zeros((n_pieces, channels)), np.zeros(channels), np.zeros(channels)
     products, power = np.zeros((channels, channels)), np.zeros((n // 2 + 1, channels))

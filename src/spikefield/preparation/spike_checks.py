@@ -36,7 +36,7 @@ def check_rates(contents: Contents) -> Iterator[Finding]:
 
 
 def unit_rates_hz(contents: Contents) -> Float[np.ndarray, " unit"]:
-    """Return the mean rate of every unit in valid time."""
+    """Return the mean rate of every unit (unit,) in valid time, in Hz."""
     assert contents.spikes is not None
     times, units, number = contents.spikes.events()
     valid = contents.inside(times)

@@ -147,7 +147,7 @@ def check_even(times: np.ndarray, step_s: float, tolerance_s: float, name: str) 
 
 
 def common(a: Float[np.ndarray, "some 2"], b: Float[np.ndarray, "others 2"]) -> Float[np.ndarray, "both 2"]:
-    """Return the intervals that lie in both of two ordered lists of intervals."""
+    """Return the intervals (both, 2) that lie in both of two ordered lists of intervals, in their unit."""
     spans = [(max(s, u), min(e, v)) for s, e in a for u, v in b]
     return np.array([span for span in spans if span[1] > span[0]], np.float64).reshape(-1, 2)
 
@@ -155,13 +155,13 @@ def common(a: Float[np.ndarray, "some 2"], b: Float[np.ndarray, "others 2"]) -> 
 def inside(
     times: Float[np.ndarray, " times"], intervals_s: Float[np.ndarray, "intervals 2"]
 ) -> Bool[np.ndarray, " times"]:
-    """Tell for each time whether it lies in one of the ordered, half-open intervals."""
+    """Return (times,), for each time whether it lies in one of the ordered, half-open intervals."""
     index = np.searchsorted(intervals_s[:, 0], times, side="right") - 1
     return (index >= 0) & (times < intervals_s[np.clip(index, 0, None), 1])
 
 
 def disjoint(spans: Float[np.ndarray, "trials 2"]) -> Float[np.ndarray, "kept 2"]:
-    """Return the trials (n, 2) that last, in order, each cut where the next one starts."""
+    """Return the trials (kept, 2) that last, in order, each cut where the next one starts."""
     spans = spans[np.isfinite(spans).all(axis=1)]
     spans = spans[np.argsort(spans[:, 0], kind="stable")]
     spans[:, 1] = np.minimum(spans[:, 1], np.append(spans[1:, 0], np.inf))

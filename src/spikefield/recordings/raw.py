@@ -147,5 +147,5 @@ class RawSession:
 
 
 def intervals(broadband: tuple[Broadband, ...]) -> Float[np.ndarray, "stretches 2"]:
-    """Return start and end of every stretch."""
+    """Return start and end of every stretch in seconds, (stretches, 2)."""
     return np.array([(stretch.start_s, stretch.end_s) for stretch in broadband], np.float64).reshape(-1, 2)

@@ -72,7 +72,7 @@ class BandPowerConfig(StepConfig):
 
 @dataclass(frozen=True, eq=False)
 class BandPowerStep(FittedStep):
-    """One filter a band of positive frequency, in the order of `bands_hz`."""
+    """One filter a band of positive frequency (bands, sections, 6), in the order of `bands_hz`."""
 
     kind = "band_power"
     bands_hz: tuple[tuple[float, float], ...]

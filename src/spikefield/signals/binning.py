@@ -30,7 +30,7 @@ def n_bins(duration_s: float, bin_width_ms: float) -> int:
 def bin_index(
     times_s: Float[np.ndarray, " times"], *, start_s: float, bin_width_ms: float
 ) -> Integer[np.ndarray, " times"]:
-    """Return the bin of each time; below 0 for times before `start_s`.
+    """Return the bin of each time (times,); below 0 for times before `start_s`.
 
     A time less than a nanosecond (or four floating-point steps of the times given, if that is more) before an edge
     counts as on it.
@@ -51,7 +51,7 @@ def bin_spikes(
     start_s: float,
     bin_width_ms: float,
 ) -> UInt16[np.ndarray, "bins units"]:
-    """Count the spikes of each unit in each bin; every spike inside the grid is counted once, others are left out.
+    """Count the spikes in each bin (bins, units); every spike inside the grid is counted once, others are left out.
 
     Raises:
         InputError: a unit index outside 0 to n_units - 1, a time that is not finite, or more than 65535 in one bin.
@@ -78,7 +78,7 @@ def bin_means(
     start_s: float,
     bin_width_ms: float,
 ) -> Float[np.ndarray, "bins dims"]:
-    """Bring a sampled series onto the grid; NaN where nothing was measured.
+    """Bring a sampled series (samples, dims) onto the grid, (bins, dims); NaN where nothing was measured.
 
     A series at least as fast as the bins is averaged over the samples in each bin. A slower one is interpolated
     linearly at the bin centres, only between neighbours less than 1.5 sample periods apart. NaN samples do not count.

@@ -53,11 +53,11 @@ def fit_chain(
 
     Args:
         config: the steps, or the name of a preset.
-        lfp: regular samples; NaN = not measured. A sample that is NaN in one channel counts as missing in all.
+        lfp: (samples, channels), regular; NaN = not measured. A sample NaN in one channel counts as missing in all.
         rate_hz, start_s: measured rate, and time of the first sample.
         channel_ids: one name a channel; those in `bad_channels` take no part and give no feature.
         bin_width_ms, grid_start_s, n_bins: the session's bin grid.
-        within: training bins; every statistic comes from these.
+        within: (bins,), true in training bins; every statistic comes from these.
 
     Raises:
         InputError: shapes, names, rates or masks that do not fit, or a channel that is constant in training time.
@@ -91,7 +91,7 @@ class FittedChain:
     steps: tuple[FittedStep, ...] = field(repr=False)
 
     def apply(self, lfp: Float[np.ndarray, "samples channels"]) -> Float32[np.ndarray, "bins features"]:
-        """Return the features of every bin of the grid; NaN where nothing was measured."""
+        """Return the features (bins, features) of every bin of the grid; NaN where nothing was measured."""
         return _run(self, lfp).astype(np.float32)
 
     def stream(self) -> "ChainStream":
@@ -160,7 +160,7 @@ class FittedChain:
         return float(np.max(np.abs(self.response(frequencies_hz))))
 
     def response(self, frequencies_hz: Float[np.ndarray, " frequencies"]) -> Complex[np.ndarray, " frequencies"]:
-        """Return gain and phase from a channel to its feature, reference and scaling set aside.
+        """Return gain and phase (frequencies,) from a channel to its feature, reference and scaling set aside.
 
         Above half the bin rate this is the gain with which a tone folds back.
         """
@@ -247,7 +247,7 @@ class ChainStream:
         self._any_bad = False
 
     def push(self, samples: Float[np.ndarray, "samples channels"]) -> Float[np.ndarray, "bins features"]:
-        """Take the next samples of all channels of the fit and return the bins that are complete.
+        """Take the next (samples, channels) of all channels of the fit; return the complete bins (bins, features).
 
         A sample with NaN in any good channel counts as not measured.
 
@@ -265,7 +265,7 @@ class ChainStream:
         return self._marked(rows)
 
     def flush(self) -> Float[np.ndarray, "bins features"]:
-        """End the stream and return what waited for later samples."""
+        """End the stream and return the bins (bins, features) that waited for later samples."""
         rows = self._stages[0].flush()
         for stage in self._stages[1:]:
             rows = np.concatenate([stage.push(rows), stage.flush()])
@@ -294,7 +294,7 @@ class ChainStream:
 
     @property
     def bad_features(self) -> Bool[np.ndarray, " features"]:
-        """The features that are NaN because their channels are bad."""
+        """Marks the features (features,) that are NaN because their channels are bad."""
         return self._bad_features
 
     def state(self) -> dict[str, np.ndarray]:

@@ -43,7 +43,7 @@ class DecimateConfig(StepConfig):
 
 @dataclass(frozen=True, eq=False)
 class DecimateStep(FittedStep):
-    """Anti-alias filter and whole factor."""
+    """Anti-alias filter (sections, 6) and whole factor."""
 
     kind = "decimate"
     factor: int

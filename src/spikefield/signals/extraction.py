@@ -63,7 +63,7 @@ class LfpExtractor:
         self._given = 0
 
     def push(self, samples: np.ndarray) -> Float32[np.ndarray, "out channels"]:
-        """Take the next (samples, channels) of the file and return the field potential that they complete.
+        """Take the next (samples, channels) of the file and return the field (out, channels) that they complete.
 
         Raises:
             InputError: more samples than the clock says.
@@ -126,7 +126,7 @@ class LfpExtractor:
 def extract_lfp(
     chunks: Iterable[np.ndarray], clock: SampleClock, *, to_hz: float = 1000.0, scale: float = 1.0
 ) -> Float32[np.ndarray, "out channels"]:
-    """Return the whole field potential of a recording that is read in (samples, channels) pieces.
+    """Return the whole field potential (out, channels) of a recording that is read in (samples, channels) pieces.
 
     Raises:
         InputError: no samples, or more or fewer than the clock says.

@@ -27,7 +27,7 @@ def band_pass_sos(
 ) -> Float[np.ndarray, "sections 6"]:
     """Design a Butterworth band-pass, or a low- or high-pass where the other edge is None.
 
-    The two edges are designed apart: an edge of 0.05 Hz beside one of 50 Hz stays well conditioned.
+    Returns (sections, 6). The edges are designed apart: one of 0.05 Hz beside one of 50 Hz stays well conditioned.
 
     Raises:
         InputError: no edge is given, or one does not fit the rate.
@@ -45,13 +45,13 @@ def band_pass_sos(
 
 
 def notch_sos(frequencies_hz: Sequence[float], *, quality: float, rate_hz: float) -> Float[np.ndarray, "sections 6"]:
-    """Design one notch a frequency, each frequency / quality wide at half power."""
+    """Design one notch (sections, 6) a frequency, each frequency / quality wide at half power."""
     _check_below_nyquist(max(frequencies_hz), rate_hz)
     return np.vstack([signal.tf2sos(*signal.iirnotch(f, quality, fs=rate_hz)) for f in frequencies_hz])
 
 
 def anti_alias_sos(new_rate_hz: float, *, rate_hz: float, form: Form) -> Float[np.ndarray, "sections 6"]:
-    """Design a Chebyshev low-pass that in this form leaves 0.5 % or less of whatever the new rate would fold back."""
+    """Design a Chebyshev low-pass (sections, 6) that in this form leaves 0.5 % or less of what would fold back."""
     _check_below_nyquist(new_rate_hz / 2, rate_hz)
     stop_db = _ANTI_ALIAS_STOP_DB[form]
     return np.asarray(signal.cheby2(_ANTI_ALIAS_ORDER, stop_db, new_rate_hz / 2, fs=rate_hz, output="sos"))
@@ -60,7 +60,7 @@ def anti_alias_sos(new_rate_hz: float, *, rate_hz: float, form: Form) -> Float[n
 def causal_filter(
     values: Float[np.ndarray, "samples columns"], sos: Float[np.ndarray, "sections 6"]
 ) -> Float[np.ndarray, "samples columns"]:
-    """Filter each column from the past only."""
+    """Filter each column of (samples, columns) from the past only."""
     values = np.asarray(values, np.float64)
     return signal.sosfilt(sos, values, axis=0, zi=steady_state(sos)[:, :, None] * values[0])[0]
 
@@ -68,12 +68,12 @@ def causal_filter(
 def zero_phase_filter(
     values: Float[np.ndarray, "samples columns"], sos: Float[np.ndarray, "sections 6"]
 ) -> Float[np.ndarray, "samples columns"]:
-    """Filter each column forward, then backward."""
+    """Filter each column of (samples, columns) forward, then backward."""
     return causal_filter(causal_filter(values, sos)[::-1], sos)[::-1]
 
 
 def steady_state(sos: Float[np.ndarray, "sections 6"]) -> Float[np.ndarray, "sections 2"]:
-    """Return the state after an endless run of ones."""
+    """Return the state (sections, 2) after an endless run of ones."""
     return signal.sosfilt_zi(sos)
 
 
@@ -84,7 +84,7 @@ def response(
     rate_hz: float,
     form: Form,
 ) -> Complex[np.ndarray, " frequencies"]:
-    """Return gain and phase at each frequency."""
+    """Return gain and phase at each frequency, (frequencies,) and complex."""
     z = np.exp(-2j * np.pi * frequencies_hz / rate_hz)[:, None]
     gain = np.prod(
         (sos[:, 0] + (sos[:, 1] + sos[:, 2] * z) * z) / (sos[:, 3] + (sos[:, 4] + sos[:, 5] * z) * z), axis=1
@@ -95,7 +95,7 @@ def response(
 def group_delay_ms(
     sos: Float[np.ndarray, "sections 6"], low_hz: float, high_hz: float, *, rate_hz: float, form: Form
 ) -> float:
-    """Return the mean delay of waves and envelopes between two frequencies."""
+    """Return the mean delay by a filter (sections, 6) of waves and envelopes between two frequencies."""
     frequencies_hz = np.linspace(low_hz, high_hz, 200)
     return mean_delay_ms(response(sos, frequencies_hz, rate_hz=rate_hz, form=form), frequencies_hz)
 
@@ -103,18 +103,18 @@ def group_delay_ms(
 def mean_delay_ms(
     gain: Complex[np.ndarray, " frequencies"], frequencies_hz: Float[np.ndarray, " frequencies"]
 ) -> float:
-    """Return the mean group delay over a densely sampled response: the phase lost, over the band."""
+    """Return the mean group delay over a densely sampled response (frequencies,): the phase lost, over the band."""
     phase = np.unwrap(np.angle(gain))
     return float(-1000 * (phase[-1] - phase[0]) / (2 * np.pi * (frequencies_hz[-1] - frequencies_hz[0])))
 
 
 def reach_s(sos: Float[np.ndarray, "sections 6"], *, rate_hz: float, form: Form) -> float:
-    """Return the time around a sample beyond which 1 % or less of the filter's weight lies."""
+    """Return the time around a sample beyond which lies 1 % or less of the weight of a filter (sections, 6)."""
     return settle_samples(sos, form=form, share=_SHARE_BEYOND_REACH) / rate_hz
 
 
 def settle_samples(sos: Float[np.ndarray, "sections 6"], *, form: Form, share: float) -> int:
-    """Return the samples after which the part `share` of the impulse response's absolute sum is left."""
+    """Return the samples after which `share` of the impulse response's absolute sum is left; `sos` (sections, 6)."""
     length = _decay_samples(sos, share / 100)
     weight = np.zeros(2 * length + 1)
     weight[length] = 1.0

@@ -73,8 +73,8 @@ def detect_mains_hz(
 ) -> float | None:
     """Return 50 or 60 if a narrow peak there stands out from its neighbours in any channel, else None.
 
-    The peak is the highest power within 0.5 Hz; its neighbours are the median power 2 to 5 Hz away on both sides. The
-    shorter the recording, the higher the peak must stand.
+    Values are (samples, channels). The peak is the highest power within 0.5 Hz; its neighbours are the median power 2
+    to 5 Hz away on both sides. The shorter the recording, the higher the peak must stand.
     """
     within = np.ones(len(values), bool) if within is None else within
     candidates = [f for f in MAINS_HZ if f < _HIGHEST_SHARE_OF_RATE * rate_hz]

@@ -57,7 +57,7 @@ class SampleClock:
 
     @classmethod
     def of_stamps(cls, timestamps_s: Iterable[Float[np.ndarray, " samples"]]) -> "SampleClock":
-        """Return the clock of a recording from all its time stamps, given in pieces (`recordings.clock`).
+        """Return the clock of a recording from all its time stamps, given in pieces (samples,) (`recordings.clock`).
 
         Raises:
             InputError: stamps that do not increase or are not finite, fewer than two, or gaps everywhere.
@@ -80,7 +80,7 @@ class SampleClock:
         return self.runs[-1].first_index + self.runs[-1].n_samples
 
     def times_s(self, samples: Integer[np.ndarray, " events"]) -> Float[np.ndarray, " events"]:
-        """Return the time of samples of the file."""
+        """Return the time in seconds of samples of the file, by their numbers (events,)."""
         first = np.array([run.first_sample for run in self.runs])
         shift = np.array([run.first_index - run.first_sample for run in self.runs])
         return self.start_s + (samples + shift[np.searchsorted(first, samples, side="right") - 1]) / self.rate_hz

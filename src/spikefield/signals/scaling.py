@@ -37,7 +37,7 @@ class LogConfig(StepConfig):
 
 @dataclass(frozen=True, eq=False)
 class LogStep(FittedStep):
-    """log(max(x, floor))."""
+    """log(max(x, floor)), floor (columns,) in the columns' units."""
 
     kind = "log"
     floor: Float[np.ndarray, " columns"]
@@ -78,7 +78,7 @@ class ZScoreConfig(StepConfig):
 
 @dataclass(frozen=True, eq=False)
 class ZScoreStep(FittedStep):
-    """(x - center) / scale."""
+    """(x - center) / scale, both (columns,) in the columns' units."""
 
     kind = "zscore"
     center: Float[np.ndarray, " columns"]

@@ -31,7 +31,7 @@ def select_units(
     bin_width_ms: float,
     min_rate_hz: float = 1.0,
 ) -> Bool[np.ndarray, " units"]:
-    """Mark the units that fire at least `min_rate_hz` in training time.
+    """Mark the units (units,) that fire at least `min_rate_hz` in training time.
 
     Raises:
         InputError: `within` marks no bin, or is of another length.
@@ -79,7 +79,7 @@ class ThresholdConfig:
             )
 
     def sos(self, rate_hz: float) -> Float[np.ndarray, "sections 6"]:
-        """Return the band-pass for this rate.
+        """Return the band-pass (sections, 6) for this rate.
 
         Raises:
             InputError: the rate is too low for spikes.
@@ -94,7 +94,7 @@ class ThresholdConfig:
 
 
 class Crossings(NamedTuple):
-    """Spikes in order of time; the unit of a spike is its channel."""
+    """Spikes (spikes,) in order of time; the unit of a spike is its channel."""
 
     times_s: Float[np.ndarray, " spikes"]
     unit_index: Integer[np.ndarray, " spikes"]
@@ -107,7 +107,7 @@ def estimate_noise(
     config: ThresholdConfig,
     within_s: Float[np.ndarray, "intervals 2"] | None = None,
 ) -> Float[np.ndarray, " channels"]:
-    """Return each channel's noise from 20 000 samples (sample, channel) of the recording, or of `within_s`.
+    """Return each channel's noise (channels,) from 20 000 samples (sample, channel) of the recording, or of `within_s`.
 
     Raises:
         InputError: no sample in `within_s`, or a channel without noise.
@@ -136,7 +136,7 @@ def detect_spikes(
     noise: Float[np.ndarray, " channels"],
     config: ThresholdConfig,
 ) -> Crossings:
-    """Return the crossings of all channels of a recording that is read in (samples, channels) pieces."""
+    """Return the crossings of all channels, given their noise (channels,); pieces are (samples, channels)."""
     detector, samples, channels = _Detector(clock, noise, config), [np.empty(0, int)], [np.empty(0, int)]
     for first, rows in _band_passed(chunks, clock, config):
         found = detector.push(first, rows)

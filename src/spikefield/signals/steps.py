@@ -64,14 +64,14 @@ class Signal:
 
 @dataclass(frozen=True)
 class Training:
-    """What a step may learn from: its own input in training time. The rows are made only when asked for."""
+    """What a step may learn from: its own input (samples, columns) in training time, made only when asked for."""
 
     rows: Callable[[], Float[np.ndarray, "samples columns"]]
     within: Bool[np.ndarray, " bins"]
     clock: Clock
 
     def mask(self, n_rows: int, signal: Signal) -> Bool[np.ndarray, " samples"]:
-        """Tell for each row of the step's input whether it lies in a training bin."""
+        """Return (samples,), for each row of the step's input whether it lies in a training bin."""
         if signal.on_bins:
             return self.within[:n_rows]
         times_s = self.clock.start_s + np.arange(n_rows) / signal.rate_hz
@@ -100,7 +100,7 @@ class FittedStep(ABC):
     def response(
         self, frequencies_hz: Float[np.ndarray, " frequencies"], signal: Signal, clock: Clock
     ) -> Complex[np.ndarray, " frequencies"]:
-        """Return gain and phase of the step; 1 where it is not a filter."""
+        """Return gain and phase (frequencies,) of the step, complex; 1 where it is not a filter."""
         return np.ones(len(frequencies_hz), complex)
 
     def reach_s(self, signal: Signal) -> float:
@@ -125,7 +125,7 @@ class StepConfig(ABC):
 
 @dataclass(frozen=True, eq=False)
 class SosStep(FittedStep):
-    """Any filter of the chain: second-order sections, causal or zero-phase."""
+    """Any filter of the chain: second-order sections (sections, 6), causal or zero-phase."""
 
     kind = "sos"
     label: str

@@ -61,7 +61,7 @@ def first_minutes(session: BinnedSession, minutes: float | None) -> BinnedSessio
 def shifted(
     vectors: Float[np.ndarray, "bin dim"], session: BinnedSession, *, lag_ms: float
 ) -> Float[np.ndarray, "bin dim"]:
-    """Return in each bin the vector of `lag_ms` before, in whole bins, at a stretch's edge the nearest in it."""
+    """Return (bin, dim): the vector of `lag_ms` before, in whole bins, at a stretch's edge the nearest in it."""
     lag_bins = round(lag_ms / session.bin_width_ms)
     moved = np.zeros_like(vectors)
     for start, end in (stretch for kind in KINDS for stretch in session.stretches(kind)):
@@ -72,7 +72,7 @@ def shifted(
 def whitened(
     vectors: Mapping[str, Float[np.ndarray, "_ _"]], sessions: Sequence[BinnedSession], minutes: float | None = None
 ) -> Vectors:
-    """Return the vectors turned to zero mean and unit covariance over the paired training time of all sessions."""
+    """Return the vectors (bin, dim) at zero mean and unit covariance over the paired training time of all sessions."""
     known = [vectors[s.session_id][first_minutes(s, minutes).split.train] for s in sessions]
     pooled = np.concatenate(known).astype(np.float64)
     mean = pooled.mean(0)
@@ -125,7 +125,7 @@ class AtDepths(nn.Module):
         self.layers = [round(depth * n_layers) for depth in depths]
 
     def forward(self, windows: Windows) -> Float[Tensor, "batch time dim"]:
-        """Return the mean of the representations of each time step."""
+        """Return the mean of the representations of each time step, (batch, time, dim)."""
         tokens, transformer = self.encoder.tokenize(windows), self.encoder.transformer
         n_batch, n_time, n_patches, dim = tokens.values.shape
         positions = bin_positions(n_time, n_patches, tokens.values.device)

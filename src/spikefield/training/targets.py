@@ -37,7 +37,7 @@ def alignment_targets(
     window_bins: int,
     cache: Path | None = None,
 ) -> dict[str, Float[np.ndarray, "bin dim"]]:
-    """Return one vector for each training and validation bin of every session; 0 in other bins.
+    """Return vectors (bin, dim) for the training and validation bins of every session; 0 in other bins.
 
     Raises:
         InputError: several sessions, or a teacher without its decoder, for what needs one session or the decoder.
@@ -72,7 +72,7 @@ class _Rates(nn.Module):
 
 
 def smoothed_counts(session: BinnedSession) -> Float[np.ndarray, "bin unit"]:
-    """Return square roots of counts under a Gaussian of 60 ms, inside each stretch of training or validation."""
+    """Return roots of counts (bin, unit) under a Gaussian of 60 ms, inside each training or validation stretch."""
     roots = np.sqrt(np.asarray(session.require("spikes"), np.float64))
     smoothed = np.full(roots.shape, np.nan)
     for start, end in (stretch for kind in KINDS for stretch in session.stretches(kind)):

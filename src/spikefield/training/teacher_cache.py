@@ -28,7 +28,7 @@ _LARGEST_HALF = 6.0e4
 def teacher_representations(
     teacher: Encoder, sessions: Sequence[BinnedSession], *, window_bins: int, cache: Path | None = None
 ) -> dict[str, Float[np.ndarray, "bin dim"]]:
-    """Return the frozen teacher's z of every training and validation bin, by session; 0 in other bins.
+    """Return the frozen teacher's z (bin, dim) of every training and validation bin, by session; 0 in other bins.
 
     Where `cache` names a folder, what lies there is read, and what does not is put there.
     """

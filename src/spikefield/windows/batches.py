@@ -21,7 +21,7 @@ from spikefield.windows.binned import BinnedSession
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of several sessions. Padded places hold 0 and are False in the masks beside them.
+    """Windows of several sessions, (batch, time, unit) and so on. Padded places are 0, and False in the masks beside.
 
     `targets` are per-bin vectors to align with (the frozen teacher's), where a stage asks for them.
     """
@@ -129,7 +129,7 @@ def sequential_windows(
 
 
 def collate(items: Sequence[tuple[str, dict[str, Tensor]]]) -> Batch:
-    """Stack windows into a batch, padding time, units and channels at their ends."""
+    """Stack windows of (time, …) into a batch of (batch, time, …), padding time, units and channels at their ends."""
     windows = [window for _, window in items]
     lengths = [len(next(iter(w.values()))) for w in windows]
     time_valid = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]

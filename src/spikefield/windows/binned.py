@@ -47,7 +47,10 @@ class BinningConfig:
 
 @dataclass(frozen=True, eq=False)
 class BinnedSession:
-    """One session on its grid. Absent modalities are None. `segment` is -1 in gaps; nothing may cross its borders."""
+    """One session on its grid: (bin, unit), (bin, channel), (bin, dim); absent modalities are None.
+
+    `segment` is -1 in gaps; nothing may cross its borders. Behaviour is in its own unit.
+    """
 
     session_id: str
     subject_id: str
@@ -71,11 +74,11 @@ class BinnedSession:
 
     @property
     def time_s(self) -> Float[np.ndarray, "bin"]:
-        """Centre of every bin in seconds."""
+        """Centre of every bin (bin,) in seconds."""
         return self.start_s + (np.arange(self.n_bins) + 0.5) * self.bin_width_ms / 1000
 
     def require(self, modality: str) -> Float[np.ndarray, "bin channel"] | Int[np.ndarray, "bin unit"]:
-        """Return the binned 'spikes', 'lfp' or 'behavior'.
+        """Return the binned 'spikes' (bin, unit), 'lfp' (bin, channel) or 'behavior' (bin, dim).
 
         Raises:
             InputError: the session does not hold it.

@@ -61,7 +61,7 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class Split:
-    """Kind of every bin of a session's grid. Masks are (bins,)."""
+    """Kind of every bin of a session's grid. Masks are (bin,)."""
 
     train: Bool[np.ndarray, "bin"]
     valid: Bool[np.ndarray, "bin"]
@@ -70,7 +70,7 @@ class Split:
     leaks: bool = False
 
     def kind(self, name: str) -> Bool[np.ndarray, "bin"]:
-        """Return the mask of 'train', 'valid' or 'test'.
+        """Return the mask (bin,) of 'train', 'valid' or 'test'.
 
         Raises:
             InputError: another name.
@@ -81,7 +81,7 @@ class Split:
 
     @property
     def fitted(self) -> Bool[np.ndarray, "bin"]:
-        """The bins that statistics are fitted on: training time, and all time where the split leaks."""
+        """The bins, a mask (bin,), that statistics are fitted on: training time, and all time where the split leaks."""
         return self.train | self.valid | self.test if self.leaks else self.train
 
     def to_dict(self, *, bin_width_ms: float, start_s: float) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def blocked_split(
     """Split the bins of a session into blocks of time.
 
     Args:
-        segment: which interval of valid time each bin lies in, -1 in a gap.
+        segment: (bin,), which interval of valid time each bin lies in, -1 in a gap.
         trial: which trial each bin lies in, -1 between trials; None where the task has no trials.
         bin_width_ms: width of a bin.
         reach_s: the longest reach of the signal chain; the guard is this plus `config.guard_s`.
@@ -132,6 +132,8 @@ def blocked_split(
 def shuffled_split(segment: Int[np.ndarray, "bin"], *, bin_width_ms: float, session_id: str) -> Split:
     """Split the bins of a session as published: shuffled pieces without a guard, of which a fifth is scored. It leaks.
 
+    `segment` (bin,) says which interval of valid time each bin lies in, -1 in a gap.
+
     Raises:
         InputError: too little data for every kind to keep a second of time.
     """
@@ -153,7 +155,7 @@ def shuffled_split(segment: Int[np.ndarray, "bin"], *, bin_width_ms: float, sess
 
 
 def runs(mask: Bool[np.ndarray, "bin"], segment: Int[np.ndarray, "bin"] | None = None) -> list[tuple[int, int]]:
-    """Return the [start, end) of every stretch of true bins; a change of `segment` ends a stretch."""
+    """Return the [start, end) of every stretch of true bins of a mask (bin,); a change of `segment` ends a stretch."""
     label = np.where(mask, 0 if segment is None else segment, -1)
     edges = np.flatnonzero(np.diff(np.concatenate([[-1], label, [-1]])))
     starts, ends = edges[:-1], edges[1:]

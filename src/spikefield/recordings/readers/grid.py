@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A signal on a regular grid from `start_s`, the intervals where it was measured, and samples bridged in them."""
+    """A regular signal (samples, channels) from `start_s`, intervals where it was measured, samples bridged in them."""
 
     signal: Float32[np.ndarray, "samples channels"]
     start_s: float

@@ -32,12 +32,12 @@ _UNITS = ("sorted", "unsorted")
 def velocity(
     position: Float[np.ndarray, "samples dims"], times_s: Float[np.ndarray, " samples"]
 ) -> Float[np.ndarray, "samples dims"]:
-    """Return the central difference of a position on its own clock, NaN beside what was not measured."""
+    """Return the central difference (samples, dims) of a position per second, NaN beside what was not measured."""
     return np.gradient(position, times_s, axis=0)
 
 
 def target_moves(target_pos: Float[np.ndarray, "samples dims"]) -> Int[np.ndarray, " moves"]:
-    """Return the first sample of every target, sample 0 left out: a target moves when any coordinate changes."""
+    """Return the first sample of every target (moves,), sample 0 left out: it moves when any coordinate changes."""
     before, after = target_pos[:-1], target_pos[1:]
     changed = (before != after) & ~(np.isnan(before) & np.isnan(after))
     return np.flatnonzero(changed.any(axis=1)) + 1

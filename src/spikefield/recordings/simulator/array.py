@@ -15,7 +15,7 @@ _CORNERS = (0, _SIDE - 1, _SIDE * (_SIDE - 1), _SIDE * _SIDE - 1)
 
 @dataclass(frozen=True)
 class Array:
-    """A subject's electrodes: their places, and the axis along which beta waves travel."""
+    """A subject's electrodes: their places (channel, 2), and the axis along which beta waves travel."""
 
     positions_um: Float[np.ndarray, "channel 2"]
     wave_axis_rad: float
@@ -23,7 +23,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Loadings:
-    """How a session's channels see the sources, one row a source; drifts from session to session."""
+    """How a session's channels see the sources, (state, channel) and so on: one row a source. Drifts with sessions."""
 
     state: Float[np.ndarray, "state channel"]
     nuisance: Float[np.ndarray, "source channel"]

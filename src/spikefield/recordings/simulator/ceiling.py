@@ -14,7 +14,7 @@ _STATE_LAG_S = 0.2
 
 
 class Stretch(NamedTuple):
-    """A run of time: what is decoded from, and what is decoded."""
+    """A run of time: what is decoded from (time, feature), and what is decoded (time, dim)."""
 
     features: Float[np.ndarray, "time feature"]
     target: Float[np.ndarray, "time dim"]
@@ -41,7 +41,7 @@ def split(series: Stretch, *, gap: int) -> tuple[list[Stretch], Stretch]:
 
 
 def block_mean(series: Float[np.ndarray, "time dim"], step: int) -> Float[np.ndarray, "bin dim"]:
-    """Average blocks of `step` samples; an incomplete last block is left out."""
+    """Average blocks of `step` samples of (time, dim); an incomplete last block is left out."""
     bins = len(series) // step
     return series[: bins * step].reshape(bins, step, -1).mean(axis=1, dtype=np.float64)
 
@@ -55,7 +55,7 @@ def lagged_ridge_r2(train: Sequence[Stretch], test: Stretch, *, lag_bins: int) -
 
 
 class LinearMap(NamedTuple):
-    """A fitted linear decoder of lagged features."""
+    """A fitted linear decoder (input, dim) of lagged features."""
 
     weights: Float[np.ndarray, "input dim"]
     intercept: Float[np.ndarray, " dim"]
@@ -76,7 +76,7 @@ def fit_lagged_ridge(train: Sequence[Stretch], *, lag_bins: int) -> LinearMap:
 
 
 def r2_by_dim(fit: LinearMap, test: Stretch, *, lag_bins: int) -> Float[np.ndarray, " dim"]:
-    """Return R² of each target dim."""
+    """Return R² of each target dim, (dim,)."""
     target = _lagged(test, lag_bins).target
     return 1 - _squared_errors([fit], test, lag_bins)[0] / np.sum((target - target.mean(axis=0)) ** 2, axis=0)
 

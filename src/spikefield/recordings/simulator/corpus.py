@@ -27,7 +27,7 @@ class SimulatedSession:
     """A session as arrays, with the truth behind it.
 
     `arrays` are the keyword arguments of `recordings.from_arrays`: hand velocity in cm/s, field in microvolts.
-    `state` is the true cortical state on the grid of `behavior`, 100 Hz.
+    `state` (time, state) is the true cortical state on the grid of `behavior`, 100 Hz.
     """
 
     session: str

@@ -13,14 +13,14 @@ N_DRIVERS = 7
 
 
 def draw_axes(config: SimulatorConfig, generator: Generator) -> Float[np.ndarray, "state state"]:
-    """Draw the orthonormal axes of the state, one a row: first those of the drivers, then the private ones."""
+    """Draw orthonormal axes of the state (state, state), one a row: first those of the drivers, then the private."""
     return np.linalg.qr(generator.standard_normal((config.n_state, config.n_state)))[0].T
 
 
 def run_state(
     config: SimulatorConfig, movement: Movement, axes: Float[np.ndarray, "state state"], *, generator: Generator
 ) -> Float[np.ndarray, "time state"]:
-    """Return the state x_t = axesᵀ [low-pass(drivers)_(t + lead) + private_t], `lead_s` shorter than the movement."""
+    """Return the state (time, state), x_t = axesᵀ [low-pass(drivers)_(t + lead) + private_t], `lead_s` shorter."""
     lead = lead_samples(config)
     smooth = _lowpass(drivers(config, movement), config.state_tau_s * config.kinematics_rate_hz)[lead:]
     along = coloured_noise(
@@ -38,7 +38,7 @@ def run_state(
 
 
 def drivers(config: SimulatorConfig, movement: Movement) -> Float[np.ndarray, "time 7"]:
-    """Return position, velocity, speed and position error (target - hand), each about of size one."""
+    """Return position, velocity, speed and position error (target - hand) as (time, 7), each about of size one."""
     speed = movement.speed_cm_s[:, None] / config.speed_scale_cm_s - config.speed_offset
     return np.hstack(
         [

@@ -24,7 +24,7 @@ def record_field(
     loadings: Loadings,
     generator: Generator,
 ) -> Float[np.ndarray, "sample channel"]:
-    """Return the field in microvolts, float32, sampled at `lfp_rate_hz` from 0 s."""
+    """Return the field (sample, channel) in microvolts, float32, sampled at `lfp_rate_hz` from 0 s."""
     samples = round(len(state) / config.kinematics_rate_hz * config.lfp_rate_hz)
     field = private_background(config, channels=len(array.positions_um), samples=samples, generator=generator)
     field += shared_nuisance(config, loadings, samples=samples, generator=generator)
@@ -39,14 +39,14 @@ def record_field(
 def private_background(
     config: SimulatorConfig, *, channels: int, samples: int, generator: Generator
 ) -> Float[np.ndarray, "channel sample"]:
-    """Return what each channel has to itself."""
+    """Return what each channel has to itself, (channel, sample) in microvolts."""
     return np.float32(config.background_uv) * _field_noise(config, channels, samples, generator)
 
 
 def shared_nuisance(
     config: SimulatorConfig, loadings: Loadings, *, samples: int, generator: Generator
 ) -> Float[np.ndarray, "channel sample"]:
-    """Return the few broad sources that know nothing of the movement."""
+    """Return the few broad sources that know nothing of the movement, (channel, sample) in microvolts."""
     sources = _field_noise(config, config.nuisance_sources, samples, generator)
     return _mix(loadings.nuisance * config.nuisance_uv / np.sqrt(config.nuisance_sources), sources)
 
@@ -54,7 +54,7 @@ def shared_nuisance(
 def movement_potential(
     config: SimulatorConfig, state: Float[np.ndarray, "time state"], loadings: Loadings, *, samples: int
 ) -> Float[np.ndarray, "channel sample"]:
-    """Return the slow part that is linear in the state, low-passed causally."""
+    """Return the slow part that is linear in the state, low-passed causally, (channel, sample) in microvolts."""
     sections = signal.butter(2, config.field_lowpass_hz, fs=config.kinematics_rate_hz, output="sos")
     rest = signal.sosfilt_zi(sections)[:, :, None] * state[:1]
     slow, _ = signal.sosfilt(sections, state, axis=0, zi=rest)
@@ -70,7 +70,7 @@ def spike_potential(
     *,
     samples: int,
 ) -> Float[np.ndarray, "channel sample"]:
-    """Return the slow negative potential that spikes leave on the electrodes around their unit."""
+    """Return the slow negative potential (channel, sample), in µV, that spikes leave on electrodes near their unit."""
     distance_um = cdist(array.positions_um[units.electrode], array.positions_um)
     weights = -config.spike_uv * np.exp(-distance_um / config.spike_length_um)
     sample = np.minimum((spike_times_s * config.lfp_rate_hz).astype(np.int64), samples - 1)
@@ -90,7 +90,7 @@ def _spike_kernel(config: SimulatorConfig) -> Float[np.ndarray, " sample"]:
 def line_noise(
     config: SimulatorConfig, loadings: Loadings, *, samples: int, generator: Generator
 ) -> Float[np.ndarray, "channel sample"]:
-    """Return mains hum and its second harmonic, stronger on some channels than on others."""
+    """Return mains hum and its second harmonic (channel, sample), in µV, stronger on some channels than on others."""
     phase = 2 * np.pi * config.line_hz * np.arange(samples) / config.lfp_rate_hz
     first, second = generator.uniform(0, 2 * np.pi, 2)
     waves = np.stack([np.sin(phase + first), np.sin(2 * phase + second)]).astype(np.float32)
@@ -106,7 +106,7 @@ def add_beta_waves(
     *,
     generator: Generator,
 ) -> None:
-    """Add to `field` bursts of plane waves that cross the array and shrink while the hand moves."""
+    """Add to `field` (channel, sample), in µV, bursts of waves that cross the array and shrink while the hand moves."""
     samples = field.shape[1]
     moving = np.clip(speed_cm_s / config.beta_speed_cm_s, 0.0, 1.0)
     size_uv = config.beta_uv * (1 - config.beta_suppression * _upsample(config, moving[:, None], samples)[0])

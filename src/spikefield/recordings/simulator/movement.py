@@ -11,7 +11,7 @@ from spikefield.recordings.simulator.config import SimulatorConfig
 
 @dataclass(frozen=True)
 class Movement:
-    """Hand and target on the kinematic grid, from 0 s; `reaches_s` are start and end of each reach."""
+    """Hand and target (time, 2) on the kinematic grid, from 0 s; `reaches_s` are start and end of each reach."""
 
     position_cm: Float[np.ndarray, "time 2"]
     velocity_cm_s: Float[np.ndarray, "time 2"]
@@ -20,7 +20,7 @@ class Movement:
 
     @property
     def speed_cm_s(self) -> Float[np.ndarray, " time"]:
-        """Return the hand's speed."""
+        """Return the hand's speed (time,) in cm/s."""
         return np.linalg.norm(self.velocity_cm_s, axis=1)
 
 
@@ -48,7 +48,7 @@ def move(config: SimulatorConfig, *, samples: int, generator: Generator) -> Move
 
 
 def minimum_jerk(fraction: Float[np.ndarray, " time"]) -> tuple[Float[np.ndarray, " time"], Float[np.ndarray, " time"]]:
-    """Return share of the way and its slope at a fraction of the reach's duration (Flash & Hogan 1985)."""
+    """Return share of the way and its slope (time,) at a fraction of the reach's duration (Flash & Hogan 1985)."""
     path = fraction**3 * (10 - 15 * fraction + 6 * fraction**2)
     return path, 30 * fraction**2 * (1 - fraction) ** 2
 

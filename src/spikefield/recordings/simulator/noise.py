@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 def coloured_noise(
     generator: Generator, *, rows: int, samples: int, rate_hz: float, exponent: float, knee_hz: float
 ) -> Float[np.ndarray, "row time"]:
-    """Draw Gaussian noise of unit variance whose power falls as 1 / (1 + (f / knee)^exponent).
+    """Draw Gaussian noise (row, time) of unit variance whose power falls as 1 / (1 + (f / knee)^exponent).
 
     Made in the frequency domain, in one inverse transform; the period is padded so that its ends do not meet.
     """
@@ -28,7 +28,7 @@ def coloured_noise(
 def smooth_pattern(
     generator: Generator, positions_um: Float[np.ndarray, "place 2"], *, rows: int, length_um: float
 ) -> Float[np.ndarray, "row place"]:
-    """Draw patterns of unit variance over the places, with correlation exp(-d² / 2 length²)."""
+    """Draw patterns (row, place) of unit variance over the places, with correlation exp(-d² / 2 length²)."""
     correlation = np.exp(-(cdist(positions_um, positions_um) ** 2) / (2 * length_um**2))
     values, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(np.clip(values, 0.0, None))

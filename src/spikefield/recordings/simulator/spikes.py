@@ -11,7 +11,7 @@ from spikefield.recordings.simulator.config import SimulatorConfig
 
 @dataclass(frozen=True)
 class Units:
-    """Tuning of each unit, rate ∝ softplus(1 + weights · state(t - lag)); its mean rate; the electrode it is on."""
+    """Tuning (unit, state), rate ∝ softplus(1 + weights · state(t - lag)); a unit's mean rate; its electrode."""
 
     weights: Float[np.ndarray, "unit state"]
     lag_s: Float[np.ndarray, " unit"]
@@ -42,7 +42,7 @@ def faded(units: Units, *, keep: float, generator: Generator) -> Units:
 def firing_rates_hz(
     config: SimulatorConfig, state: Float[np.ndarray, "time state"], units: Units
 ) -> Float[np.ndarray, "time unit"]:
-    """Return each unit's rate on the kinematic grid, none above `rate_max_hz`."""
+    """Return each unit's rate (time, unit) in Hz on the kinematic grid, none above `rate_max_hz`."""
     drive = state @ units.weights.T
     grid = np.arange(len(state))
     shift = units.lag_s * config.kinematics_rate_hz
@@ -55,7 +55,7 @@ def firing_rates_hz(
 def draw_spikes(
     rates_hz: Float[np.ndarray, "time unit"], *, rate_hz: float, generator: Generator
 ) -> tuple[Float[np.ndarray, " spike"], Int[np.ndarray, " spike"]]:
-    """Draw Poisson spikes of rates that hold within each grid step; return times in seconds, sorted, and units."""
+    """Draw Poisson spikes of rates that hold within each grid step; return times in s, sorted, and units, (spike,)."""
     counts = generator.poisson(rates_hz / rate_hz)
     step, unit = np.nonzero(counts)
     repeats = counts[step, unit]
