@@ -13,12 +13,17 @@ from typing import TypeGuard
 _PAGE = Path(__file__).with_name("messages.md")
 _SOURCE = Path(__file__).parents[1] / "src" / "spikefield"
 _SENTENCE = re.compile(r"(?<=[.?…]) (?=[A-Z‹])")
-_ABOUT = re.compile(r"^((?:`[^`]+`(?:, | and )?)+|[^:,`]*?‹\w+›(?:[./]\w+|\.‹\w+›)*(?:: [\w./\[\]]+(?=:))?):? (.*)$")
+_ABOUT = re.compile(
+    r"^((?:`[^`]+`(?:, | and )?)+|‹…›(?=:)|[^:,`]*?‹\w+›(?:[./]\w+|\.‹\w+›)*(?:: [\w./\[\]]+(?=:))?):? (.*)$"
+)
 _HEAD = """# Messages
 
 Every error is one line: the argument or file, the rule, what came, and what to do. The command line prints it after
 `spikefield:` and ends with exit status 2; in Python it is a `spikefield.errors.InputError`. A word in ‹› stands for
 what the message names: a path, a value, a list of names. This page is made from the code by `make messages`.
+"""
+_WARNINGS = """Nothing stops; a line on standard error says what was done instead, and what to look at. With
+`stream --on-trouble end`, trouble of the source or the sink ends the run.
 """
 _ROOMS = {
     "": "Command line, configuration, model folders",
@@ -54,7 +59,7 @@ class Message:
     @property
     def passes_on(self) -> bool:
         """Whether the text is another message, after the name of what it is about."""
-        return re.fullmatch(r"(.{0,40}: )?‹(error|text|refusal|refused|failed|…)›", self.text) is not None
+        return re.fullmatch(r"(.{0,60}: )?‹(error|text|refusal|refused|failed|…)›", self.text) is not None
 
     @property
     def cure(self) -> str:
@@ -88,7 +93,7 @@ def _kind(function: ast.expr) -> str:
     called = ast.unparse(function)
     if called.endswith("InputError"):
         return "error"
-    return "warning" if called.endswith((".warn", ".warning")) else ""
+    return "warning" if called.endswith((".warn", ".warning", "._trouble")) else ""
 
 
 def _text(node: ast.expr) -> str:
@@ -127,8 +132,7 @@ def page() -> str:
         errors = [m for m in found if m.room == room and m.kind == "error" and not m.passes_on]
         if errors:
             parts += [f"\n## {title}\n", _table(errors)]
-    parts += ["\n## Warnings\n", "Nothing stops; a line on standard error says what was done instead.\n"]
-    parts += [_table([m for m in found if m.kind == "warning" and not m.passes_on])]
+    parts += ["\n## Warnings\n", _WARNINGS, _table([m for m in found if m.kind == "warning" and not m.passes_on])]
     return "\n".join(parts).rstrip() + "\n"
 
 

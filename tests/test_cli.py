@@ -258,11 +258,11 @@ def test_dropped_data_is_told_and_other_warnings_are_not(run, command):
     def warn() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
-            warnings.warn("s0: left out silent units: a", DroppedDataWarning, stacklevel=1)
+            warnings.warn("s0: silent units were left out: a", DroppedDataWarning, stacklevel=1)
             warnings.warn("something inside", UserWarning, stacklevel=1)
 
     command(warn)
-    assert run("try") == (0, "", "warning: s0: left out silent units: a\n")
+    assert run("try") == (0, "", "warning: s0: silent units were left out: a\n")
 
 
 def test_a_user_s_first_steps(run, tmp_path):

@@ -261,7 +261,7 @@ def test_a_stall_ends_the_stream_where_asked(model, lfp):
 def test_a_flood_is_counted(model, lfp, on_trouble):
     run = live(model, Scripted([50, 50, 50], lfp, skipped=7), Kept(), on_trouble=on_trouble)
     if on_trouble == "end":
-        with pytest.raises(InputError, match="rig sends faster than they are decoded"):
+        with pytest.raises(InputError, match="rig: samples must come no faster than they are decoded"):
             run.run()
         return
     status = run.run()
@@ -294,7 +294,7 @@ def test_a_blocked_sink_never_holds_the_decoder_up(model, lfp, on_trouble, monke
     flush = run._decoder.flush
     monkeypatch.setattr(run._decoder, "flush", lambda: (stuck.gate.set(), flush())[1])
     if on_trouble == "end":
-        with pytest.raises(InputError, match="the sink takes bins more slowly"):
+        with pytest.raises(InputError, match="`sink`: must take bins as fast"):
             run.run()
         return
     status = run.run()

@@ -14,6 +14,7 @@ SPEC.loader.exec_module(listing)
 
 FOUND = listing.messages()
 ERRORS = [message for message in FOUND if message.kind == "error" and not message.passes_on]
+WARNINGS = [message for message in FOUND if message.kind == "warning" and not message.passes_on]
 OPENING = re.compile("[a-z`‹]|LSL |NWB |ZeroMQ |Lab ")
 JUDGED = re.compile(r"[^ ]+(?: and `\w+`)?:? must (?!not)")
 CAME = re.compile(r", got |, but |; it |, now |‹|\bholds?\b|, which ")
@@ -54,6 +55,11 @@ def test_a_rule_on_a_value_says_what_came():
 
 def test_each_error_ends_with_what_to_do():
     assert not wrong(ERRORS, lambda message: REMEDY.fullmatch(message.cure))
+
+
+def test_each_warning_says_what_came_and_what_to_look_at():
+    assert len(WARNINGS) > 4
+    assert not wrong(WARNINGS, lambda message: CAME.search(message.cause) and REMEDY.fullmatch(message.cure))
 
 
 def test_the_last_sentence_is_whole():

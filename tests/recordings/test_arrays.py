@@ -86,14 +86,16 @@ def test_constant_and_missing_channels_and_silent_units_are_dropped_and_listed()
     }
     assert layout.provenance(session)["dropped"] == dropped
     assert sorted(str(w.message) for w in caught) == sorted(
-        f"s0: left out {k}: {', '.join(v)}" for k, v in dropped.items()
+        f"s0: units must fire and channels must vary in valid time, but {k} were left out: {', '.join(v)}. "
+        "Check electrodes, sorting and `intervals_s` if they should be there."
+        for k, v in dropped.items()
     )
 
 
 def test_a_channel_that_is_constant_in_valid_time_only_is_dropped():
     lfp = given()["lfp"].copy()
     lfp[50:, 0] = 1.0
-    with pytest.warns(DroppedDataWarning, match="constant channels: ch000"):
+    with pytest.warns(DroppedDataWarning, match="constant channels were left out: ch000"):
         session = from_arrays(**given(lfp=lfp), intervals_s=[[1.5, 4.0]])
     assert list(session.channels.id) == ["ch001", "ch002"]
 

@@ -234,8 +234,11 @@ def _matched(decoder: StreamingDecoder, source: Source, channel_map: Path | None
     decoder.check_source(rate_hz=source.rate_hz)
     channels = match_channels(source, decoder.channel_ids, channel_map, scale=scale)
     if channels.missing:
-        missing = ", ".join(channels.missing)
-        log.warning("channels that the source lacks are taken for bad: %s. Name others with `--channel-map`.", missing)
+        log.warning(
+            "%s: must have all channels of the model, but lacks %s, which count as bad. Map them with `--channel-map`.",
+            source.name,
+            ", ".join(channels.missing),
+        )
         decoder.set_bad_channels(channels.missing)
     return channels
 

@@ -148,7 +148,10 @@ class Live:
         if block.skipped:
             self.status.skipped_samples += block.skipped
             if not self._flooded:
-                self._trouble(f"{self._source.name} sends faster than they are decoded: samples are skipped.")
+                self._trouble(
+                    f"{self._source.name}: samples must come no faster than they are decoded, but pile up: the oldest "
+                    "are skipped. Leave a core to the decoder, or use a smaller model."
+                )
         self._flooded = block.skipped > 0
 
     def _check_stall(self) -> None:
@@ -163,16 +166,16 @@ class Live:
                 raise writer.error
             if writer.dropped and i not in self._drop_told:
                 self._drop_told.add(i)
-                text = "the sink takes bins more slowly than they are decoded: the oldest waiting ones are dropped."
-                if may_end:
-                    self._trouble(text)
-                else:
-                    log.warning("%s", text)
+                self._trouble(
+                    "`sink`: must take bins as fast as they are decoded, but is slower: the oldest waiting ones are "
+                    "dropped. Check what reads from it, or use another.",
+                    may_end=may_end,
+                )
 
-    def _trouble(self, text: str) -> None:
+    def _trouble(self, text: str, *, may_end: bool = True) -> None:
         if len(self.status.events) < _MOST_EVENTS:
             self.status.events.append(Event(round(time.perf_counter() - self._began_s, 3), text))
-        if self._config.on_trouble == "end":
+        if may_end and self._config.on_trouble == "end":
             raise InputError(text)
         log.warning("%s", text)
 

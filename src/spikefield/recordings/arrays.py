@@ -129,7 +129,12 @@ def from_arrays(
     if trials_s is not None:
         parts["trials"] = _intervals("trials_s", trials_s)
     for kind, names in dropped.items():
-        warnings.warn(f"{session}: left out {kind}: {', '.join(names)}", DroppedDataWarning, stacklevel=2)
+        warnings.warn(
+            f"{session}: units must fire and channels must vary in valid time, but {kind} were left out: "
+            f"{', '.join(names)}. Check electrodes, sorting and `intervals_s` if they should be there.",
+            DroppedDataWarning,
+            stacklevel=2,
+        )
     return Data(
         session=Data(id=session),
         subject=Data(id=subject),

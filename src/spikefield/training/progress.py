@@ -170,7 +170,7 @@ class Progress(Callback):
         try:
             checkpoint.save(self.folder, self._now(trainer, sums))
         except InputError as error:
-            log.warning("%s: no checkpoint was kept: %s", self.label, error)
+            log.warning("%s: no checkpoint was kept, training goes on: %s", self.label, error)
 
     def _now(self, trainer: lightning.Trainer, sums: list[float]) -> Checkpoint:
         network, optimiser = self.objective.network.state_dict(), trainer.optimizers[0].state_dict()
