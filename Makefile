@@ -76,9 +76,10 @@ bench-prepare: install
 bench-binning: install
 	$(BIN)/python benchmarks/binning.py
 
-# Fifty kills of a pretrain + distil run: about five minutes.
+# Fifty kills of a pretrain + distil run, then five of two processes at once: about eight minutes.
 bench-kill: install
 	$(BIN)/python benchmarks/kill.py
+	$(BIN)/python benchmarks/kill_processes.py
 
 # Spoilt artifacts, checkpoints and configs: about five minutes.
 bench-fuzz: install

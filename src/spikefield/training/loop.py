@@ -102,18 +102,21 @@ class Objective(lightning.LightningModule, ABC):
         self.share = self._share(self.trainer.val_dataloaders, batch, index)
         self._weigh("valid", self.loss(batch, torch.Generator().manual_seed(mixed_seed(_VALIDATION_SEED, index))))
 
-    def sums(self, kind: str) -> list[float]:
-        """Return [sum of losses, number of windows] of this epoch so far, over all processes."""
+    def sums(self, kind: str) -> list[list[float]]:
+        """Return [sum of losses, number of windows] of this epoch so far, of each process."""
         sums = self._sums.get(kind, torch.zeros(2, device=self.device))
-        return [float(v) for v in self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")]
+        gathered = self.trainer.strategy.all_gather(sums.clone())
+        return [[float(v) for v in row] for row in gathered.reshape(-1, 2)]
 
-    def set_sums(self, kind: str, sums: list[float]) -> None:
-        """Go on with the sums of an interrupted epoch."""
-        self._sums[kind] = torch.tensor(sums, device=self.device)
+    def set_sums(self, kind: str, sums: list[list[float]]) -> None:
+        """Go on with the sums of an interrupted epoch; if other processes made them, the first one takes them all."""
+        if len(sums) != self.trainer.world_size:
+            sums = [[sum(column) for column in zip(*sums, strict=True)], *[[0.0, 0.0]] * (self.trainer.world_size - 1)]
+        self._sums[kind] = torch.tensor(sums[self.trainer.global_rank], device=self.device)
 
     def mean_loss(self, kind: str) -> float:
         """Return the mean loss of the epoch's windows, and forget it."""
-        total, n_windows = self.sums(kind)
+        total, n_windows = (sum(column) for column in zip(*self.sums(kind), strict=True))
         del self._sums[kind]
         return total / n_windows
 

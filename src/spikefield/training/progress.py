@@ -159,7 +159,7 @@ class Progress(Callback):
     def keep(self, trainer: lightning.Trainer) -> None:
         """Write a checkpoint; where the disk is full, say so and go on, since the last good one is still there.
 
-        All processes call this in the same step, since their sums are added up; the first one writes.
+        All processes call this in the same step, since each has sums of its own; the first one writes.
         """
         self._saved_at = time.monotonic()
         if self.folder is None:
@@ -172,7 +172,7 @@ class Progress(Callback):
         except InputError as error:
             log.warning("%s: no checkpoint was kept, training goes on: %s", self.label, error)
 
-    def _now(self, trainer: lightning.Trainer, sums: list[float]) -> Checkpoint:
+    def _now(self, trainer: lightning.Trainer, sums: list[list[float]]) -> Checkpoint:
         network, optimiser = self.objective.network.state_dict(), trainer.optimizers[0].state_dict()
         tensors = {f"network.{k}": v for k, v in network.items()} | {f"kept.{k}": v for k, v in self.kept.items()}
         for i, slots in optimiser["state"].items():
@@ -198,7 +198,7 @@ class Progress(Callback):
             self.curve = [EpochRecord(**record) for record in state["curve"]]
             self.kept = _part(found.tensors, "kept.")
             self.objective.network.load_state_dict(_part(found.tensors, "network."))
-            self._sums = [float(v) for v in state["sums"]]
+            self._sums = [[float(v) for v in row] for row in state["sums"]]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             why = " ".join(str(error).split())[:120]
             raise InputError(f"{self.folder}: does not fit this run ({why}). Remove it to start afresh.") from error
@@ -215,8 +215,7 @@ class Progress(Callback):
             index, _, slot = name.partition(".")
             slots.setdefault(int(index), {})[slot] = tensor
         optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
-        if trainer.is_global_zero:
-            self.objective.set_sums("train", self._sums)
+        self.objective.set_sums("train", self._sums)
         self._resumed = None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
