@@ -64,7 +64,8 @@ class Runner:
         pieces = [("teacher and student", "", seed) for seed in seeds if {"teacher", *STUDENTS} & set(models)]
         pieces += [("ms-lfp", "", seed) for seed in seeds if "ms-lfp" in models]
         for name in (name for name in SINGLE if name in models and not self._is_many_session_one(name)):
-            pieces += [(name, s.session_id, seed) for seed in seeds for s in corpus.having(*SINGLE[name])]
+            alone = self._alone(SINGLE[name])
+            pieces += [(name, s.session_id, seed) for seed in seeds for s in alone]
         return pieces + [("baselines", s.session_id, seeds[0]) for s in corpus.having("behavior")]
 
     def __call__(self, what: str, session_id: str, seed: int) -> list[Path]:
@@ -112,6 +113,11 @@ class Runner:
         models, study = self.experiment.study.models, self.experiment.study
         alone = len(self.experiment.corpus.having("lfp")) == 1 and not study.supervised
         return name == "ss-lfp" and alone and {"ss-lfp", "ms-lfp"} <= set(models)
+
+    def _alone(self, modalities: tuple[str, ...]) -> Sequence[BinnedSession]:
+        """Return the sessions that have a model of their own: all, or those held out from pretraining and compared."""
+        held_out = self.experiment.study.pretrain_on is not None
+        return self.experiment.paired if held_out else self.experiment.corpus.having(*modalities)
 
     def _pretrained(self, modality: str) -> list[BinnedSession]:
         """Return the sessions that the shared models of a modality are pretrained on."""

@@ -19,8 +19,9 @@ MODELS = ("teacher", *STUDENTS, "ms-lfp", *SINGLE)
 class Study:
     """What is trained. A session that is distilled on but not pretrained on is fine-tuned to first, without labels.
 
-    `pretrain_on` None is every session that holds the modality. `supervised` goes on with the behaviour of training
-    time: autoencoders by fine-tuning with a regression beside, students by Eq. 3.
+    `pretrain_on` None is every session that holds the modality, and every session then has its own single-session
+    models; else those that are distilled on have. `supervised` goes on with the behaviour of training time:
+    autoencoders by fine-tuning with a regression beside, students by Eq. 3.
     """
 
     models: tuple[str, ...] = ("teacher", "distilled", "ms-lfp", "ss-lfp")
