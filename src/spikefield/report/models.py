@@ -1,7 +1,8 @@
 """What the report knows about each model: what it reads, in which order, colour and mark it is drawn.
 
-A model keeps its colour (Okabe and Ito's, told apart by colour-blind readers) in every figure and table. Shape says
-what is read (circle: field potential, square: spikes, diamond: both), filling says how (full: network, hollow: linear).
+A model keeps its colour in every figure and table: near Okabe and Ito's, told apart by colour-blind readers, and at 3:1
+or more on the light and on the dark page. Nothing is written in it. Shape says what is read (circle: field potential,
+square: spikes, diamond: both), filling says how (full: network, hollow: linear).
 """
 
 from collections.abc import Iterable
@@ -32,7 +33,7 @@ _KNOWN = {
         False,
         "The student: a transformer on the field potential, taught to see in it what the teacher sees in the spikes.",
     ),
-    "ms-distilled": ModelLook(_FIELD, "#A6761D", False, "One student distilled over several sessions at once."),
+    "ms-distilled": ModelLook(_FIELD, "#946611", False, "One student distilled over several sessions at once."),
     "ridge-lfp": ModelLook(
         _FIELD,
         "#CC79A7",
@@ -46,12 +47,12 @@ _KNOWN = {
         False,
         "The same transformer as a masked autoencoder of field potential over all sessions; no teacher.",
     ),
-    "ss-lfp": ModelLook(_FIELD, "#E69F00", False, "The same autoencoder trained on a single session; no teacher."),
+    "ss-lfp": ModelLook(_FIELD, "#C48800", False, "The same autoencoder trained on a single session; no teacher."),
     "teacher": ModelLook(
         _SPIKES, "#0072B2", False, "Masked autoencoder of spikes over all sessions; it teaches the student."
     ),
     "ss-spike": ModelLook(_SPIKES, "#4C78A8", False, "The same autoencoder of spikes trained on a single session."),
-    "ridge-spikes": ModelLook(_SPIKES, "#56B4E9", True, "Lagged ridge regression from spikes to behaviour."),
+    "ridge-spikes": ModelLook(_SPIKES, "#2F9AD4", True, "Lagged ridge regression from spikes to behaviour."),
     "kalman-spikes": ModelLook(_SPIKES, "#3B7EA1", True, "Kalman filter from spikes to behaviour."),
     "ss-mm": ModelLook(_BOTH, "#7570B3", False, "Autoencoder that reads spikes and field potential together."),
     "null": ModelLook(

@@ -20,7 +20,7 @@ from spikefield.report.models import in_order, look
 _PANEL_IN, _LEGEND_IN, _ROW_IN, _HEAD_IN = 2.5, 0.3, 0.26, 0.8
 _LOWEST = -0.5
 _TITLES = {"own": "sessions distilled on", "new": "sessions never distilled on"}
-_LINES = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_LINES = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#C48800", "#2F9AD4")
 _MEASURED = {
     "below_hz": "field below (Hz)",
     "band_hz": "one band of the field, from (Hz)",

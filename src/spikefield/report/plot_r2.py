@@ -132,7 +132,7 @@ def _point(axes: Axes, panel: Panel, model: str, y: int) -> None:
     if estimate.mean >= limits[0]:
         _mark(axes, estimate.mean, y, model, size=6.5)
     else:
-        axes.annotate("◂", (limits[0], y), color=color, va="center", fontsize=11)
+        axes.plot([limits[0]], [y], marker="<", ms=6, color=color, clip_on=False)
     text = number(estimate.mean).replace("-", "−")
     place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
     axes.annotate(text, (1, y), (7, 0), weight="bold" if model == STUDENT else "normal", **place)

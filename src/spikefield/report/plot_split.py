@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 
 from spikefield.report.drawing import GRID, INK, footer_in, legend_above, quiet, shortened, write_footer
 
-COLORS = {"train": "#9AA4AF", "valid": "#B5A642", "test": INK}
+COLORS = {"train": "#87919C", "valid": "#A09020", "test": INK}
 TITLES = {"train": "training", "valid": "validation", "test": "test", "guard": "guard or gap"}
 
 
