@@ -68,9 +68,7 @@ def test_unsupervised_models_are_scored_where_they_can_be(unsupervised):
         ("ms-lfp", "unsupervised", "s0;s3;s1"): {"s1"},
         ("distilled", "unsupervised", "s1"): {"s0", "s1", "s3"},
         ("ms-distilled", "unsupervised", "s1;s0"): {"s0", "s1", "s3"},
-        **{("ss-lfp", "unsupervised", s): {s} for s in ("s0", "s1", "s3")},
-        **{("ss-spike", "unsupervised", s): {s} for s in ("s0", "s1", "s2")},
-        **{("ss-mm", "unsupervised", s): {s} for s in ("s0", "s1")},
+        **{(name, "unsupervised", "s1"): {"s1"} for name in ("ss-lfp", "ss-spike", "ss-mm")},  # the held-out one alone
     }
 
 
@@ -80,9 +78,7 @@ def test_supervised_models_go_on_from_the_unsupervised_ones(supervised, unsuperv
         ("ms-lfp", "supervised", "s0;s3;s1"): {"s0", "s1", "s3"},
         ("distilled", "supervised", "s1"): {"s0", "s1", "s3"},
         ("ms-distilled", "supervised", "s1;s0"): {"s0", "s1", "s3"},
-        **{("ss-lfp", "supervised", s): {s} for s in ("s0", "s1", "s3")},
-        **{("ss-spike", "supervised", s): {s} for s in ("s0", "s1", "s2")},
-        **{("ss-mm", "supervised", s): {s} for s in ("s0", "s1")},
+        **{(name, "supervised", "s1"): {"s1"} for name in ("ss-lfp", "ss-spike", "ss-mm")},  # the held-out one alone
     }
     teacher, tuned = (
         artifact.load(folder)
@@ -101,9 +97,17 @@ def test_the_audit_passes(which, request):
 
 
 def test_spikes_and_field_together_are_one_model(unsupervised):
-    model = artifact.load(unsupervised / "models/ss-mm-s0")
-    assert model.encoder.config.modalities == ("spikes", "lfp") and set(model.chains) == {"s0"}
-    assert len(model.sessions["s0"]["channels"]) == 10 + 6
+    model = artifact.load(unsupervised / "models/ss-mm-s1")
+    assert model.encoder.config.modalities == ("spikes", "lfp") and set(model.chains) == {"s1"}
+    assert len(model.sessions["s1"]["channels"]) == 10 + 6
+
+
+def test_every_session_has_models_of_its_own_where_none_is_held_out(data, unsupervised, tmp_path):
+    run(data, tmp_path / "out", Study(models=("ss-lfp", "ss-spike")), reuse=[unsupervised])
+    assert scored(tmp_path / "out") == {
+        **{("ss-lfp", "unsupervised", s): {s} for s in ("s0", "s1", "s3")},
+        **{("ss-spike", "unsupervised", s): {s} for s in ("s0", "s1", "s2")},
+    }
 
 
 def test_what_cannot_be_is_said(data, tmp_path):
