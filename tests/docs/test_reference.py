@@ -18,7 +18,7 @@ ARRAY = re.compile(r"\b(?:ndarray|Tensor|ArrayLike)\b")
 SHAPED = re.compile(r"\w+\[(?:np\.ndarray|Tensor)(?: \| (?:np\.ndarray|Tensor))*, '[^']*'\]")
 NAMED = re.compile(r"\b(?:dict|Mapping)\[str, (?:np\.ndarray|Tensor)\]")
 IN_SIGNATURE = re.compile(r"\w+\[[^\]']*, '([^']*)'\]")
-SHAPE_IN_WORDS = re.compile(r"\([\w *]+,[\w ,…|*]*\)|\bscalar\b")
+SHAPE_IN_WORDS = re.compile(r"\([\w ]+,[\w ,…|]*\)|\bscalar\b")
 COMMANDS = {module.rpartition(".")[2] for module, _ in cli.COMMANDS.values()}
 
 
@@ -68,8 +68,8 @@ def without_shape(name: Name) -> list[str]:
 
 
 def in_words(axes: str) -> str:
-    """Return a shape of a signature as docstrings write it: (bin, dim), (bin,), scalar."""
-    words = [axis for axis in axes.split() if axis != "..."]
+    """Return a shape of a signature as docstrings write it: (bin, dim), (bin,), scalar; no star."""
+    words = [axis.removeprefix("*") for axis in axes.split() if axis != "..."]
     return f"({', '.join(words)}{',' * (len(words) == 1)})" if words else "scalar"
 
 

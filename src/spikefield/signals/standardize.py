@@ -32,7 +32,7 @@ class Standardizer:
         robust: bool = False,
         names: Sequence[str] | None = None,
     ) -> "Standardizer":
-        """Fit on the bins of (*bins, columns) that `within` (*bins,) marks, in float64; NaN does not count.
+        """Fit on the bins of (bins, columns) that `within` (bins,) marks, in float64; NaN does not count.
 
         Raises:
             InputError: no training bin, or a column that is constant or all NaN in them, with its name.
@@ -42,12 +42,12 @@ class Standardizer:
         return cls(center=center, scale=scale)
 
     def apply(self, values: Float[np.ndarray, "*bins columns"]) -> Float[np.ndarray, "*bins columns"]:
-        """Return (values - center) / scale (*bins, columns) in the dtype of `values`."""
+        """Return (values - center) / scale (bins, columns) in the dtype of `values`."""
         self._check_columns(values)
         return ((values - self.center) / self.scale).astype(np.result_type(values, np.float32), copy=False)
 
     def invert(self, values: Float[np.ndarray, "*bins columns"]) -> Float[np.ndarray, "*bins columns"]:
-        """Return values * scale + center (*bins, columns) in the dtype of `values`."""
+        """Return values * scale + center (bins, columns) in the dtype of `values`."""
         self._check_columns(values)
         return (values * self.scale + self.center).astype(np.result_type(values, np.float32), copy=False)
 
