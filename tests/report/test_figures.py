@@ -201,11 +201,19 @@ def test_what_is_drawn_and_written_stands_out_in_both_themes(scheme):
     page = page_colors(scheme)
     drawn = {look(model).color for model in _KNOWN} | {*models._SPARE_COLORS, *plot_findings._LINES, plot_bleed._BAR}
     drawn |= {*plot_split.COLORS.values()} - {drawing.INK}
+    drawn = {re.sub(r"var\(--(.*)\)", lambda name: page[name[1]], drawing.on_page(color)) for color in drawn}
     assert len(drawn) > 15
     assert {color: ratio for color in drawn if (ratio := contrast(color, page["paper"])) < 3} == {}
-    written = ("ink", "muted", "link")
+    written = ("ink", "muted", "link", "blue")  # the teacher's blue is fit to be written in, too
     assert {name: ratio for name in written if (ratio := contrast(page[name], page["paper"])) < 4.5} == {}
     assert contrast(page["warn-ink"], page["warn-wash"]) > 4.5 and contrast(page["warn-line"], page["paper"]) > 3
+
+
+def test_the_light_page_has_the_colours_that_are_drawn():
+    page = page_colors("light")
+    shared = {name: getattr(drawing, name.upper()) for name in ("ink", "muted", "grid", "paper", "blue", "sky")}
+    assert {name: page[name] for name in shared} == shared
+    assert {drawing.BLUE, drawing.SKY} <= {look(model).color.lower() for model in _KNOWN}
 
 
 def test_nothing_is_written_in_the_colour_of_a_model(r2):

@@ -1,7 +1,7 @@
 """What all figures share: sober axes, page colours that follow light and dark, and the way to SVG and PNG.
 
-A figure is drawn once with fixed colours; in its SVG the neutral ones become CSS variables of the page, so that one
-drawing is legible on a light and on a dark page. Model colours are the same on both.
+A figure is drawn once with fixed colours; in its SVG the neutral ones and the two blues of spikes become CSS variables
+of the page, so that one drawing is legible on a light and on a dark page. Other model colours are the same on both.
 """
 
 import io
@@ -23,7 +23,15 @@ from matplotlib.figure import Figure
 import spikefield.files as files
 
 INK, MUTED, GRID, PAPER = "#1c2127", "#5b6571", "#d6dae0", "#fefefd"
-_PAGE_COLORS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"}
+BLUE, SKY = "#0072b2", "#2f9ad4"  # the teacher's and ridge-spikes', both lighter on the dark page
+_PAGE_COLORS = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--grid)",
+    PAPER: "var(--paper)",
+    BLUE: "var(--blue)",
+    SKY: "var(--sky)",
+}
 
 WIDE_IN, NARROW_IN = 7.6, 3.5
 _STYLE: dict[Any, Any] = {
@@ -91,6 +99,11 @@ def write_png(draw: Draw, path: Path, *, footer: Sequence[str] = (), width_in: f
         draw(width_in, lines).savefig(buffer, format="png", dpi=192, facecolor=PAPER, metadata={"Software": None})
     with files.whole(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
+
+
+def on_page(color: str) -> str:
+    """Return a colour as the page writes it: one that differs between light and dark is a CSS variable."""
+    return _PAGE_COLORS.get(color.lower(), color)
 
 
 def _for_page(svg: str, *, name: str, alt: str) -> str:

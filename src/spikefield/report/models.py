@@ -1,8 +1,8 @@
 """What the report knows about each model: what it reads, in which order, colour and mark it is drawn.
 
 A model keeps its colour in every figure and table: near Okabe and Ito's, told apart by colour-blind readers, and at 3:1
-or more on the light and on the dark page. Nothing is written in it. Shape says what is read (circle: field potential,
-square: spikes, diamond: both), filling says how (full: network, hollow: linear).
+or more on the light and on the dark page, where the blues are lighter. Nothing is written in it. Shape says what is
+read (circle: field potential, square: spikes, diamond: both), filling says how (full: network, hollow: linear).
 """
 
 from collections.abc import Iterable

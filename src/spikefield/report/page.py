@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 import spikefield.files as files
 from spikefield.report import sections
 from spikefield.report.cautions import short_note
-from spikefield.report.drawing import NARROW_IN, WIDE_IN, to_svg, write_png
+from spikefield.report.drawing import NARROW_IN, WIDE_IN, on_page, to_svg, write_png
 from spikefield.report.figures import Picture, all_pictures, r2_words
 from spikefield.report.markdown import to_markdown
 from spikefield.report.models import look
@@ -57,7 +57,7 @@ def _page(experiment: Experiment, verdict: Verdict, pictures: Mapping[str, Pictu
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"look": look, "minus": minus, "short_note": short_note}
+    environment.globals |= {"look": look, "on_page": on_page, "minus": minus, "short_note": short_note}
     environment.filters["unbroken"] = unbroken
     template = (resource_files("spikefield.report") / "page.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(template).render(
