@@ -91,7 +91,7 @@ def test_the_smoother_equals_the_filter_written_out_and_helps(walk):
 
 def test_errors_that_last_are_not_smoothed_into_worse_ones():
     rng = np.random.default_rng(4)
-    truth = np.sin(np.arange(900)[:, None] / [8.0, 11.0])  # a hand that goes to and fro, with momentum
+    truth = np.sin(np.arange(900)[:, None] / [8.0, 11.0])  # a hand that goes back and forth, with momentum
     lasting = np.zeros_like(truth)
     for t in range(1, len(truth)):
         lasting[t] = 0.97 * lasting[t - 1] + 0.12 * rng.normal(size=2)
