@@ -40,10 +40,8 @@ class Ordering:
 
 
 def scores(results: pd.DataFrame, variant: str, model: str, tested_on: str | None = None) -> pd.DataFrame:
-    """Return R², a row a session and a column a seed; variants that begin with the name are put together."""
-    rows = results[
-        results["variant"].str.startswith(variant) & (results["model"] == model) & (results["metric"] == "r2")
-    ]
+    """Return R², a row a session and a column a seed."""
+    rows = results[(results["variant"] == variant) & (results["model"] == model) & (results["metric"] == "r2")]
     if tested_on is not None:
         rows = rows[rows["tested_on"] == tested_on]
     return rows.pivot_table(index="session", columns="seed", values="value")
@@ -71,8 +69,8 @@ def _interval(table: pd.DataFrame) -> Interval:
 
 def held_out(results: pd.DataFrame, model: str) -> pd.DataFrame:
     """Return a model's R² on the sessions that pretraining did not see, each in the experiment that distils on it."""
-    parts = [scores(results, f"held-out-{s}", model).reindex([s]) for s in results["session"].unique()]
-    return pd.concat(parts).dropna(how="all")
+    sessions = scores(results, "held-out", "distilled", "own").index
+    return scores(results, "held-out", model, "own").loc[sessions]
 
 
 ORDERINGS = (
@@ -83,11 +81,13 @@ ORDERINGS = (
     Ordering("ms-lfp − ss-lfp, held-out sessions", "+0.03", 0.0,
              lambda r: above(held_out(r, "ms-lfp"), held_out(r, "ss-lfp"))),
     Ordering("distilled − ms-lfp, the worst session that it was carried to", "above 0 on 27 of 27", 0.0,
-             lambda r: least_above(scores(r, "on-one", "distilled", "other"), scores(r, "on-one", "ms-lfp"))),
+             lambda r: least_above(scores(r, "on-one", "distilled", "other"), scores(r, "held-out", "ms-lfp"))),
     Ordering("student of a tenth / full student", "above every LFP baseline", 0.97,
              lambda r: times(scores(r, "tenth", "distilled"), scores(r, "on-one", "distilled"))),
     Ordering("ms-lfp − student without alignment", "collapses", 0.0,
-             lambda r: above(scores(r, "on-one", "ms-lfp"), scores(r, "no-alignment", "distilled"))),
+             lambda r: above(scores(r, "held-out", "ms-lfp"), scores(r, "no-alignment", "distilled"))),
+    Ordering("full student − student without alignment", "collapses", 0.0,
+             lambda r: above(scores(r, "on-one", "distilled"), scores(r, "no-alignment", "distilled"))),
     Ordering("frozen − trainable teacher, the student", "above 0", 0.0,
              lambda r: above(scores(r, "on-one", "distilled"), scores(r, "teacher-learns", "distilled"))),
 )  # fmt: skip
