@@ -54,6 +54,8 @@ def publish(out: Path, docs: Path) -> None:
         protocol=", ".join(sorted(set(r2["protocol"]))),
         against=run["against"],
     )
+    if (checked := out / "orderings.md").is_file():
+        text += checked.read_text() + "\n"
     figure = out / "figures" / f"{run['series']}.png"
     if figure.is_file():
         docs.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,8 @@ def publish(out: Path, docs: Path) -> None:
 
 def rows_of(r2: pd.DataFrame) -> list[list[str]]:
     """Return a table, header first: a row a variant and model, a column a kind of session."""
-    panels = list(dict.fromkeys(r2["panel"]))
+    panels, variants = (list(dict.fromkeys(r2[column])) for column in ("panel", "variant"))
+    r2 = r2.sort_values("variant", key=lambda names: names.map(variants.index), kind="stable")
     rows = [["variant", "model", "regime", *panels]]
     for (variant, model, regime), group in r2.groupby(["variant", "model", "regime"], sort=False):
         found = {

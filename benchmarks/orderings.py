@@ -3,7 +3,7 @@
     python benchmarks/orderings.py --out OUT [--seeds 0 1 2] [--minutes 5]
 
 Makes the corpus, runs `spikefield reproduce orderings`, which says how long it takes, and holds the results against the
-paper. Writes OUT/orderings.md; the last line is JSON. A run that was stopped goes on.
+paper. Writes OUT/orderings-simulator/orderings.md; the last line is JSON. A run that was stopped goes on.
 """
 
 import argparse
@@ -93,17 +93,27 @@ ORDERINGS = (
 )  # fmt: skip
 
 
+def held_out_rows(results: pd.DataFrame) -> list[list[str]]:
+    """Return each model's R² on the held-out sessions, header first."""
+    models = ("distilled", "teacher", "ms-lfp", "ss-lfp")
+    found = {model: _interval(held_out(results, model)) for model in models}
+    return [["held-out sessions", "R² [95 %]"], *([model, _cell(interval)] for model, interval in found.items())]
+
+
+def _cell(found: Interval) -> str:
+    return f"{number(found.mean, 3)} [{number(found.low, 3)}, {number(found.high, 3)}]"
+
+
 def check(results: pd.DataFrame) -> tuple[list[list[str]], dict[str, Any]]:
     """Return the rows of a table, header first, and its numbers."""
     rows = [["ordering", "published", "here [95 %]", "at least", "holds"]]
     numbers: dict[str, Any] = {}
     for ordering in ORDERINGS:
         found = ordering.measure(results)
-        cell = f"{number(found.mean, 3)} [{number(found.low, 3)}, {number(found.high, 3)}]"
         holds = (
             "yes" if found.low >= ordering.least else "within the interval" if found.high >= ordering.least else "no"
         )
-        rows.append([ordering.claim, ordering.published, cell, f"{ordering.least:g}", holds])
+        rows.append([ordering.claim, ordering.published, _cell(found), f"{ordering.least:g}", holds])
         numbers[ordering.claim] = [round(v, 4) for v in (found.mean, found.low, found.high)]
     return rows, numbers
 
@@ -115,14 +125,16 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", default=["0", "1", "2"])
     parser.add_argument("--minutes", type=float, default=5.0, help="length of a session")
     asked = parser.parse_args()
-    corpus, series = asked.out / "recordings", asked.out / "series"
+    corpus, series = asked.out / "recordings", asked.out / "orderings-simulator"
     if not corpus.exists():
         simulate(out=corpus, sessions=12, subjects=2, minutes=asked.minutes)
     command = [str(Path(sys.executable).parent / "spikefield"), "reproduce", "orderings", str(corpus)]
     subprocess.run([*command, "--out", str(series), "--held_out", *HELD_OUT, "--seeds", *asked.seeds], check=True)
-    rows, numbers = check(read_series_results(series))
-    files.write_text(asked.out / "orderings.md", markdown_table(rows) + "\n")
-    print(markdown_table(rows))
+    results = read_series_results(series)
+    rows, numbers = check(results)
+    told = markdown_table(rows) + "\n\n" + markdown_table(held_out_rows(results)) + "\n"
+    files.write_text(series / "orderings.md", told)
+    print(told)
     print(json.dumps(numbers))
 
 
