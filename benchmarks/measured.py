@@ -1,4 +1,4 @@
-"""Put what finished series found into the documentation: one page of R² a series, and its figure.
+"""Put what finished series found into the documentation: one page a series, and its figure.
 
     python benchmarks/measured.py OUT [OUT ...] --docs docs/measured
 
@@ -17,10 +17,11 @@ from spikefield.report.comparison import panelled, read_series_results, summaris
 from spikefield.report.markdown import markdown_table
 from spikefield.report.tables import Estimate, with_interval
 
+SHOWN = ("r2", "r2_refitted", "r2_carried", "shift", "cka", "retrieval", "retrieval_chance")
 _HEADER = """<!-- made by `benchmarks/measured.py`; do not edit -->
 # {title}
 
-R² of {n_sessions} session(s), {n_seeds} seed(s), protocol {protocol}; mean over sessions of the mean over seeds [95 %
+{n_sessions} session(s), {n_seeds} seed(s), protocol {protocol}; mean over sessions of the mean over seeds [95 %
 bootstrap interval over sessions and seeds]. *Own*: sessions that the model compared with, {against}, was trained on;
 *other*: those that it never saw; *rest*: those it was not run on.
 
@@ -46,12 +47,12 @@ def publish(out: Path, docs: Path) -> None:
     run = json.loads((out / "run.json").read_text())
     results = panelled(read_series_results(out), against=run["against"])
     summary = summarise(results)
-    r2 = summary[summary["metric"] == "r2"]
+    shown = summary[summary["metric"].isin(SHOWN)]
     text = _HEADER.format(
         title=f"{out.name}: {run['figures']}",
         n_sessions=results["session"].nunique(),
         n_seeds=len(run["seeds"]),
-        protocol=", ".join(sorted(set(r2["protocol"]))),
+        protocol=", ".join(sorted(set(shown["protocol"]))),
         against=run["against"],
     )
     if (checked := out / "orderings.md").is_file():
@@ -61,21 +62,22 @@ def publish(out: Path, docs: Path) -> None:
         docs.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(figure, docs / f"{out.name}.png")
         text += f"![{run['figures']}]({out.name}.png)\n\n"
-    files.write_text(docs / f"{out.name}.md", text + markdown_table(rows_of(r2)) + "\n")
+    files.write_text(docs / f"{out.name}.md", text + markdown_table(rows_of(shown)) + "\n")
 
 
-def rows_of(r2: pd.DataFrame) -> list[list[str]]:
-    """Return a table, header first: a row a variant and model, a column a kind of session."""
-    panels, variants = (list(dict.fromkeys(r2[column])) for column in ("panel", "variant"))
-    r2 = r2.sort_values("variant", key=lambda names: names.map(variants.index), kind="stable")
-    rows = [["variant", "model", "regime", *panels]]
-    for (variant, model, regime), group in r2.groupby(["variant", "model", "regime"], sort=False):
+def rows_of(shown: pd.DataFrame) -> list[list[str]]:
+    """Return a table, header first: a row a variant, model and metric, a column a kind of session."""
+    panels, variants = (list(dict.fromkeys(shown[column])) for column in ("panel", "variant"))
+    shown = shown.sort_values("variant", key=lambda names: names.map(variants.index), kind="stable")
+    keys = ["variant", "model", "regime", "metric"]
+    rows = [[*keys, *panels]]
+    for names, group in shown.groupby(keys, sort=False):
         found = {
             row["panel"]: with_interval(Estimate(row["mean"], row["low"], row["high"], row["n_sessions"]))
             for row in group.to_dict("records")
         }
         cells = [found.get(panel, "–") for panel in panels]
-        rows.append([str(variant), str(model), str(regime), *cells])
+        rows.append([*map(str, names), *cells])
     return rows
 
 

@@ -141,9 +141,15 @@ def plot_measured(
 def plot_forecast(
     results: Results, drawing: Drawing, *, against: str, width_in: float, footer: Sequence[str] = ()
 ) -> Figure:
-    """Draw the ways of using a new session, and how R² without labels goes with what is known beforehand."""
+    """Draw the ways of using a new session, and how R² without labels goes with what is known beforehand.
+
+    Sessions to which not every way is open are of another array; their rows stand apart.
+    """
     new = results[results["metric"].isin(["r2_refitted", "r2_carried", "shift"])]
-    models = list(dict.fromkeys(new["model"]))
+    ways = new.groupby("session")["model"].transform("nunique")
+    elsewhere = ways < ways.max()
+    new = new.assign(model=new["model"].where(~elsewhere, new["model"] + ", another array"))
+    models = [*dict.fromkeys(new.loc[~elsewhere, "model"]), *dict.fromkeys(new.loc[elsewhere, "model"])]
     height_in = max(_HEAD_IN + 2 * _ROW_IN * len(models), 2.6)
     figure = _figure(width_in, height_in, footer)
     left, right = figure.subplots(1, 2)
@@ -155,11 +161,12 @@ def plot_forecast(
         name = "readout fitted on the new session's labels" if fitted else "no labels: readout of the first session"
         handles[name] = _bar(left, row, y, _LINES[0] if fitted else _LINES[1])
     _row_axes(left, models, title="ways to use a new session")
+    n_here = new.loc[~elsewhere, "model"].nunique()
     wide = new.pivot_table(index=["model", "session", "seed"], columns="metric", values="value").reset_index().dropna()
     for i, model in enumerate(models):
         part = wide[wide["model"] == model]
         (handles[model],) = right.plot(
-            part["shift"], part["r2_carried"].clip(lower=_LOWEST), "o", ms=4, c=_LINES[i + 2]
+            part["shift"], part["r2_carried"].clip(lower=_LOWEST), "os"[i >= n_here], ms=4, c=_LINES[i % len(_LINES)]
         )
     _told(right, wide)
     quiet(right)
@@ -182,7 +189,7 @@ PLOTS: dict[str, Callable[..., Figure]] = {
 def _told(axes: Axes, wide: pd.DataFrame) -> None:
     """Title the scatter with the rank correlation, where there are points enough."""
     enough = len(wide) > 3 and wide["shift"].nunique() > 1 and wide["r2_carried"].nunique() > 1
-    said = f" (Spearman {spearmanr(wide['shift'], wide['r2_carried'])[0]:.2f})" if enough else ""
+    said = f"\n(Spearman {spearmanr(wide['shift'], wide['r2_carried'])[0]:.2f})" if enough else ""
     axes.set(title=f"known beforehand{said}", xlabel="shift of the representation", ylabel="R² without labels")
 
 
@@ -237,7 +244,7 @@ def _bar(axes: Axes, row: dict[Hashable, Any], y: float, color: str) -> Any:
 
 def _row_axes(axes: Axes, names: Sequence[str], *, title: str) -> None:
     quiet(axes)
-    axes.set(title=title, xlabel="R² of behaviour", ylim=(len(names) - 0.4, -0.6))
+    axes.set(title=title, xlabel=f"R² of behaviour (at {_LOWEST} where lower)", ylim=(len(names) - 0.4, -0.6))
     axes.set_yticks(range(len(names)), names)
     axes.yaxis.grid(False)
     axes.xaxis.grid(True)
