@@ -14,8 +14,9 @@ import pandas as pd
 
 import spikefield.files as files
 from spikefield.report.comparison import panelled, read_series_results, summarise
+from spikefield.report.findings import measured
 from spikefield.report.markdown import markdown_table
-from spikefield.report.tables import Estimate, with_interval
+from spikefield.report.tables import Estimate, number, with_interval
 
 SHOWN = ("r2", "r2_refitted", "r2_carried", "shift", "cka", "retrieval", "retrieval_chance")
 _HEADER = """<!-- made by `benchmarks/measured.py`; do not edit -->
@@ -62,7 +63,10 @@ def publish(out: Path, docs: Path) -> None:
         docs.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(figure, docs / f"{out.name}.png")
         text += f"![{run['figures']}]({out.name}.png)\n\n"
-    files.write_text(docs / f"{out.name}.md", text + markdown_table(rows_of(shown)) + "\n")
+    text += markdown_table(rows_of(shown)) + "\n"
+    if len(found := varied_rows(results)) > 1:
+        text += "\n" + markdown_table(found) + "\n"
+    files.write_text(docs / f"{out.name}.md", text)
 
 
 def rows_of(shown: pd.DataFrame) -> list[list[str]]:
@@ -78,6 +82,17 @@ def rows_of(shown: pd.DataFrame) -> list[list[str]]:
         }
         cells = [found.get(panel, "–") for panel in panels]
         rows.append([*map(str, names), *cells])
+    return rows
+
+
+def varied_rows(results: pd.DataFrame) -> list[list[str]]:
+    """Return R² over what a measure varied, header first: mean over sessions and seeds; single channels left out."""
+    found = measured(results)
+    found = found[found["what"] != "without_channel"]
+    means = found.groupby(["panel", "what", "x", "model"], sort=False)["value"].mean().unstack("model")
+    rows = [["sessions", "varied", "at", *map(str, means.columns)]]
+    for (panel, what, x), values in means.iterrows():  # pyright: ignore[reportGeneralTypeIssues]
+        rows.append([str(panel), str(what), f"{x:g}", *(number(value) for value in values)])
     return rows
 
 
