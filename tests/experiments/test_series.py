@@ -15,6 +15,7 @@ import tiny
 from spikefield.config import load_preset
 from spikefield.errors import InputError
 from spikefield.experiments.audit import audit, run_audit
+from spikefield.experiments.measures import MEASURES
 from spikefield.experiments.reproduce import reproduce, run_series, sessions_in
 from spikefield.experiments.scoring import COLUMNS
 from spikefield.experiments.series import Sessions, read_series, runs_of, scaled, series_names
@@ -226,11 +227,12 @@ def test_tables_and_figures_are_written(finished):
         assert (out / f"figures/{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_second_run_trains_nothing(data, finished):
+def test_a_second_run_trains_and_measures_nothing(data, finished):
     before = (finished / "out/results.csv").read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spikefield.experiments.runner.pretrain", lambda *_, **__: pytest.fail("trained again"))
         patch.setattr("spikefield.experiments.runner.distill", lambda *_, **__: pytest.fail("trained again"))
+        patch.setitem(MEASURES, "alignment", lambda *_: pytest.fail("measured again"))
         run(data, finished / "out", finished / "own.yaml")
     assert (finished / "out/results.csv").read_bytes() == before
 

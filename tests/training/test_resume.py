@@ -150,6 +150,13 @@ def test_a_signal_ends_the_run_after_its_step(one, undisturbed, tmp_path, monkey
     ends_alike(pretrained(one, tmp_path / "c"), undisturbed)
 
 
+def test_signals_mean_afterwards_what_they_meant_before(one):
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = [signal.getsignal(n) for n in numbers]
+    pretrained(one, None, epochs=1)
+    assert [signal.getsignal(n) for n in numbers] == before
+
+
 def test_a_full_disk_does_not_end_the_run(one, undisturbed, tmp_path, monkeypatch, often, caplog):
     def full(*_):
         raise InputError("cannot write x: No space left on device.")

@@ -24,6 +24,7 @@ from spikefield.experiments.experiment import run_experiment
 from spikefield.experiments.measures import MEASURES
 from spikefield.experiments.scoring import COLUMNS
 from spikefield.experiments.series import Run, Series, Sessions, read_series, runs_of
+from spikefield.experiments.workspace import content_key
 from spikefield.recordings import session as layout
 
 log = logging.getLogger("spikefield")
@@ -193,14 +194,18 @@ def _described(run: Run) -> dict[str, Any]:
 
 
 def _rows(series: Series, folder: Path, data: Path, run: Run) -> list[dict[str, Any]]:
-    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    """Return the rows of a finished experiment and of what is measured beside, once for the same results."""
+    text = (folder / "results.csv").read_text(encoding="utf-8")
+    rows: list[dict[str, Any]] = list(csv.DictReader(text.splitlines()))
+    key = content_key(text)
     for measure in series.measures:
         path = folder / f"{measure}.json"
-        if not path.exists() or path.stat().st_mtime < (folder / "results.csv").stat().st_mtime:
+        held = files.read_json(path) if path.exists() else {}
+        if not isinstance(held, dict) or held.get("of") != key:
             log.info("measuring %s of %s", measure, run.folder)
-            files.write_json(path, MEASURES[measure](folder, read_corpus(data, config=run.config)))
-        rows += [{k: str(v) for k, v in row.items()} for row in files.read_json(path)]
+            held = {"of": key, "rows": MEASURES[measure](folder, read_corpus(data, config=run.config))}
+            files.write_json(path, held)
+        rows += [{k: str(v) for k, v in row.items()} for row in held["rows"]]
     return rows
 
 

@@ -20,7 +20,7 @@ from torch_brain.datasets import DatasetIndex
 
 from spikefield.errors import InputError
 from spikefield.training.optimiser import OptimiserConfig, build_optimiser, learning_rate_factor, stretched
-from spikefield.training.progress import EpochRecord, Leave, Progress, Stopped
+from spikefield.training.progress import EpochRecord, Leave, Progress, Stopped, signals_given_back
 from spikefield.windows.batches import Batch, WindowDataset, WindowSampler, collate, sequential_windows
 from spikefield.windows.binned import BinnedSession
 from spikefield.windows.shares import Share, WindowBatches, mixed_seed
@@ -232,7 +232,8 @@ def _run(
         if isinstance(loader.batch_sampler, WindowBatches):
             loader.batch_sampler.share(trainer.global_rank, trainer.world_size)
     try:
-        trainer.fit(objective, train, valid)
+        with signals_given_back():
+            trainer.fit(objective, train, valid)
     except Leave:
         raise Stopped(reached.signal or signal.SIGTERM) from None
 

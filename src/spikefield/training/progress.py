@@ -9,6 +9,8 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -53,6 +55,19 @@ class EpochRecord:
     epoch: int
     train_loss: float
     valid_loss: float
+
+
+@contextmanager
+def signals_given_back() -> Iterator[None]:
+    """Give signals their meaning back afterwards: Lightning's own handlers stay behind otherwise, and swallow them."""
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _SIGNALS} if here else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # one that was not set from Python
+                signal.signal(number, handler)
 
 
 class Progress(Callback):
@@ -100,7 +115,8 @@ class Progress(Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Take signals over, and go on from the checkpoint."""
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+            for number in _SIGNALS:
+                signal.signal(number, self._on_signal)
         self._restore(trainer)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -151,10 +167,8 @@ class Progress(Callback):
             self.keep(trainer)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Give signals back."""
+        """End the bar."""
         self._bar.close()
-        for number, handler in getattr(self, "_handlers", {}).items():
-            signal.signal(number, handler)
 
     def keep(self, trainer: lightning.Trainer) -> None:
         """Write a checkpoint; where the disk is full, say so and go on, since the last good one is still there.
