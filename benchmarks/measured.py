@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 import spikefield.files as files
-from spikefield.report.comparison import panelled, read_series_results, summarise
+from spikefield.report.comparison import LEAKS, panelled, read_series_results, summarise
 from spikefield.report.findings import measured
 from spikefield.report.markdown import markdown_table
 from spikefield.report.tables import Estimate, number, with_interval
@@ -56,6 +56,8 @@ def publish(out: Path, docs: Path) -> None:
         protocol=", ".join(sorted(set(shown["protocol"]))),
         against=run["against"],
     )
+    if any("LEAKS" in protocol for protocol in shown["protocol"]):
+        text += f"**{LEAKS}: every row whose protocol says so.**\n\n"
     if (checked := out / "orderings.md").is_file():
         text += checked.read_text() + "\n"
     figure = out / "figures" / f"{run['series']}.png"
@@ -64,8 +66,8 @@ def publish(out: Path, docs: Path) -> None:
         shutil.copyfile(figure, docs / f"{out.name}.png")
         text += f"![{run['figures']}]({out.name}.png)\n\n"
     text += markdown_table(rows_of(shown)) + "\n"
-    if len(found := varied_rows(results)) > 1:
-        text += "\n" + markdown_table(found) + "\n"
+    if results["metric"].str.contains("@").any():
+        text += "\n" + markdown_table(varied_rows(results)) + "\n"
     files.write_text(docs / f"{out.name}.md", text)
 
 
@@ -73,7 +75,7 @@ def rows_of(shown: pd.DataFrame) -> list[list[str]]:
     """Return a table, header first: a row a variant, model and metric, a column a kind of session."""
     panels, variants = (list(dict.fromkeys(shown[column])) for column in ("panel", "variant"))
     shown = shown.sort_values("variant", key=lambda names: names.map(variants.index), kind="stable")
-    keys = ["variant", "model", "regime", "metric"]
+    keys = ["variant", "model", "regime", "metric", "protocol"]
     rows = [[*keys, *panels]]
     for names, group in shown.groupby(keys, sort=False):
         found = {
