@@ -24,21 +24,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from corpora import NAMES, recordings_of
 
 from spikefield.config import ExperimentConfig, lfp_encoder, load_preset, spike_encoder, student_encoder, window_bins
 from spikefield.evaluation.statistics import seed_interval
+from spikefield.experiments.planning import noise_session
 from spikefield.experiments.reproduce import run_series
 from spikefield.experiments.series import read_series
 from spikefield.experiments.step_cost import TrainingStep, matmul_flops, now, saved_bytes
 from spikefield.models.encoder import Encoder
 from spikefield.objectives.autoencoding import MaskedAutoencoder
 from spikefield.objectives.distillation import Student
-from spikefield.recordings.arrays import from_arrays
-from spikefield.windows.binned import BinnedSession, BinningConfig, bin_session
+from spikefield.windows.binned import BinnedSession
 
 SERIES = Path(__file__).parent / "training.yaml"
 WIDTH_MS, UNITS, CHANNELS, SHOWN_S = 10.0, 96, 96, 5.0
@@ -70,18 +69,6 @@ def _of_one_length(config: ExperimentConfig, batch_s: float) -> ExperimentConfig
         pretraining=replace(config.pretraining, batch_windows=windows),
         distilling=replace(config.distilling, batch_windows=windows),
     )
-
-
-def made_up(seconds: float) -> BinnedSession:
-    """Return noise on bins, twice as long as a batch."""
-    n_bins, rng = round(seconds * 1000 / WIDTH_MS), np.random.default_rng(0)
-    noise = from_arrays(
-        spike_counts=rng.poisson(0.2, (n_bins, UNITS)),
-        bin_width_ms=WIDTH_MS,
-        lfp=rng.normal(size=(n_bins, CHANNELS)),
-        lfp_rate_hz=1000 / WIDTH_MS,
-    )
-    return bin_session(noise, config=BinningConfig(bin_width_ms=WIDTH_MS))
 
 
 def step_of(task: str, config: ExperimentConfig, session: BinnedSession, *, device: str, bf16: bool) -> TrainingStep:
@@ -138,7 +125,7 @@ def _timed(
     """Return the seconds of every step, the steps, their operations and their peak memory in GB."""
     seconds: dict[str, list[float]] = {}
     steps, flops, memory = {}, {}, {}
-    session = made_up(2 * BATCH_S[device])
+    session = noise_session(2 * BATCH_S[device], units=UNITS, channels=CHANNELS, bin_width_ms=WIDTH_MS)
     for name, config in designs(device, rehearse=rehearse).items():
         steps[name] = step_of(task, config, session, device=device, bf16=bf16)
         flops[name], _ = steps[name].count()

@@ -1,5 +1,7 @@
 """The loop on a network of one weight, whose validation losses are written beforehand."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -123,3 +125,11 @@ def test_no_window_to_validate_on_is_refused(sessions, monkeypatch):
     monkeypatch.setattr("spikefield.training.loop.sequential_windows", lambda *a, **k: [])
     with pytest.raises(InputError, match="no stretch of valid time is long enough for a window"):
         loaders(sessions, modalities=("lfp",), window_bins=40, batch_windows=8, seed=0)
+
+
+@pytest.mark.parametrize(("rank", "n_ranks", "expected"), [(0, 2, [1.0, 2.0]), (1, 2, [3.0, 4.0]), (0, 1, [4.0, 6.0])])
+def test_each_process_takes_its_own_sums_up_again(rank, n_ranks, expected):
+    objective = Scripted([], OptimiserConfig())
+    objective._trainer = SimpleNamespace(world_size=n_ranks, global_rank=rank)
+    objective.set_sums("train", [[1.0, 2.0], [3.0, 4.0]])
+    assert objective._sums["train"].tolist() == expected

@@ -6,8 +6,8 @@
 
 Recursive least squares: after any number of updates the weights are those of ridge on all bins so far (for a readout
 that went before, of ridge towards it), at the cost of one bin at a time. `KalmanSmoother` filters the decoded values
-forward in time, as a random walk seen through the readout's error; it looks at no future. Neighbouring bins err alike,
-which a Kalman filter takes for truth or smooths too much, so how much of the error counts as noise is fitted too.
+forward in time, as a random walk seen through the readout's error; it looks at no future. Since
+neighbouring bins err alike, taking all of the error for noise smooths too much; how much of it is noise is fitted too.
 """
 
 from dataclasses import dataclass

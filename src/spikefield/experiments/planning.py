@@ -144,15 +144,20 @@ def described(config: ExperimentConfig, *, sessions: int, minutes: float, units:
         if value <= 0:
             raise InputError(f"`{name}` must be positive, got {value}. Leave it out for the default.")
     width_ms = config.binning.bin_width_ms or 20.0
-    n_bins, rng = round(_MADE_UP_MINUTES * 60_000 / width_ms), np.random.default_rng(0)
-    made_up = from_arrays(
-        spike_counts=rng.poisson(0.2, (n_bins, units)),
-        bin_width_ms=width_ms,
-        lfp=rng.normal(size=(n_bins, channels)),
-        lfp_rate_hz=1000 / width_ms,
-    )
-    one = bin_session(made_up, config=BinningConfig(bin_width_ms=width_ms))
+    one = noise_session(_MADE_UP_MINUTES * 60, units=units, channels=channels, bin_width_ms=width_ms)
     return Work([one], window_bins(config, width_ms), sessions, sessions * minutes / _MADE_UP_MINUTES)
+
+
+def noise_session(seconds: float, *, units: int, channels: int, bin_width_ms: float) -> BinnedSession:
+    """Return a binned session of noise, to measure on what training costs."""
+    n_bins, rng = round(seconds * 1000 / bin_width_ms), np.random.default_rng(0)
+    noise = from_arrays(
+        spike_counts=rng.poisson(0.2, (n_bins, units)),
+        bin_width_ms=bin_width_ms,
+        lfp=rng.normal(size=(n_bins, channels)),
+        lfp_rate_hz=1000 / bin_width_ms,
+    )
+    return bin_session(noise, config=BinningConfig(bin_width_ms=bin_width_ms))
 
 
 def plan_stages(work: Work, config: ExperimentConfig) -> list[StagePlan]:
